@@ -1,0 +1,156 @@
+"""From data roots to episodes: finds the files, reads everything but the frames, and says what was left out and why."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mobile_vla.data.instructions import InstructionConfig, choose_instruction
+from mobile_vla.data.labels import read_labels
+from mobile_vla.data.layouts import (
+    BrokenEpisode,
+    detect,
+    encoding_of,
+    frame_resolution,
+    read_actions,
+    read_instruction,
+)
+from mobile_vla.data.schema import Episode, Fault
+from mobile_vla.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """One folder of episodes and what its files do not say.
+
+    action_shift  frame t belongs to the file's action t + shift (some collectors are off by one)
+    step_s        seconds that one action is held;  speed_scale  metres per second per unit of velocity
+    """
+
+    path: Path
+    pattern: str = "**/*.h5"
+    action_shift: int = 0
+    step_s: float | None = None
+    speed_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The good episodes, sorted by id, and the files that were left out."""
+
+    episodes: tuple[Episode, ...]
+    faults: tuple[Fault, ...] = field(default=())
+
+
+def find_files(root: Root) -> list[Path]:
+    """Files of one root, sorted; `UserError` where there is no folder or no file."""
+    if not root.path.exists():
+        near = [p.name for p in root.path.parent.glob("*") if p.is_dir()] if root.path.parent.is_dir() else []
+        hint = f"; its parent holds {sorted(near)[:5]}" if near else ""
+        raise UserError(f"data.root: no such folder: {root.path}{hint}")
+    if not root.path.is_dir():
+        raise UserError(f"data.root: expected a folder of HDF5 files, got a file: {root.path}")
+    files = sorted(path for path in root.path.glob(root.pattern) if not path.is_dir())
+    if not files:
+        raise UserError(
+            f"data.root: no file in {root.path} matches data.pattern='{root.pattern}'; set data.pattern, or write "
+            f"episodes with: mobile-vla synth out={root.path}"
+        )
+    return files
+
+
+def scan(
+    roots: Sequence[Root],
+    instructions: InstructionConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> Catalog:
+    """Read every file's metadata and actions (a few milliseconds each); frames stay on disk.
+
+    `UserError` if a root is missing or empty, or if no file at all is good.
+    """
+    files = [(root, path) for root in roots for path in find_files(root)]
+    read: list[tuple[Root, Episode]] = []
+    faults: list[Fault] = []
+    seen: set[Path] = set()
+    for done, (root, path) in enumerate(files, start=1):
+        real = path.resolve()
+        if real in seen:  # the same file below two roots is one episode
+            continue
+        seen.add(real)
+        try:
+            read.append((root, read_episode(path, root, instructions)))
+        except BrokenEpisode as error:
+            faults.append(Fault(str(path), str(error)))
+        if progress:
+            progress(done, len(files))
+    if not read:
+        raise UserError(
+            f"data.root: all {len(faults)} files are broken; the first, {faults[0].file}: {faults[0].reason}"
+        )
+    episodes = sorted(_with_unique_ids(read), key=lambda episode: episode.id)
+    return Catalog(tuple(episodes), tuple(faults))
+
+
+def read_episode(path: Path, root: Root, instructions: InstructionConfig) -> Episode:
+    """One file without its frames; `BrokenEpisode` says why it cannot be used."""
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, ValueError) as error:
+        raise BrokenEpisode(f"cannot be opened as HDF5: {_reason(error)}") from error
+    with file:
+        try:
+            layout = detect(file)
+            frames = file[layout.frames_at]
+            encoding = encoding_of(frames)
+            if len(frames) == 0:
+                raise BrokenEpisode("no frames: the file holds 0")
+            actions = read_actions(file)
+            if len(actions) != len(frames):
+                raise BrokenEpisode(
+                    f"{len(frames)} frames but {len(actions)} actions; expected one action a frame"
+                )
+            labels = read_labels(path.stem, file.attrs)
+            instruction, source = choose_instruction(read_instruction(file), labels, instructions)
+            resolution = frame_resolution(frames)
+        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
+            raise BrokenEpisode(f"cannot be read: {_reason(error)}") from error
+    shifted, known = shift_actions(actions, root.action_shift)
+    return Episode(
+        id=path.relative_to(root.path).with_suffix("").as_posix(),
+        path=path,
+        layout=layout.name,
+        frames_at=layout.frames_at,
+        encoding=encoding,
+        num_frames=len(shifted),
+        resolution=resolution,
+        actions=shifted,
+        action_known=known,
+        instruction=instruction,
+        instruction_source=source,
+        labels=labels,
+        step_s=root.step_s,
+        speed_scale=root.speed_scale,
+    )
+
+
+def shift_actions(actions: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row t of the result is row t + shift of the file; rows that fall outside are zero and not known."""
+    index = np.arange(len(actions)) + shift
+    known = (index >= 0) & (index < len(actions))
+    return np.where(known[:, None], actions[index.clip(0, len(actions) - 1)], 0).astype(np.float32), known
+
+
+def _with_unique_ids(read: list[tuple[Root, Episode]]) -> list[Episode]:
+    """Where two roots hold files of the same name, all of these are called by their root's path too."""
+    counts = Counter(episode.id for _, episode in read)
+    return [
+        episode if counts[episode.id] == 1 else replace(episode, id=f"{root.path.as_posix()}/{episode.id}")
+        for root, episode in read
+    ]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

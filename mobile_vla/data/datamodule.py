@@ -1,0 +1,104 @@
+"""The `LightningDataModule`: a dataset, its split and its action space, dealt as planned batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from mobile_vla.actions import ActionSpace
+from mobile_vla.batch import Batch
+from mobile_vla.data.assemble import BatchAssembler, Tokenize
+from mobile_vla.data.dataset import DataConfig, Dataset
+from mobile_vla.data.plan import BatchPlan, PlannedBatch, PlannedBatches
+from mobile_vla.data.schema import Episode
+from mobile_vla.data.splits import Part, Split
+from mobile_vla.data.windows import valid_entries
+
+
+class PlannedDataset(TorchDataset[Batch]):
+    """What a loader's worker holds: a planned batch comes in, a `Batch` comes out."""
+
+    def __init__(self, assembler: BatchAssembler):
+        self.assembler = assembler
+
+    def __getitem__(self, planned: PlannedBatch) -> Batch:
+        return self.assembler(self.assembler.requests(planned), planned.denominator)
+
+
+class EpisodeDataModule(LightningDataModule):
+    """Loaders for the parts of a split. Order is a pure function of (seed, epoch, offset, rank, world)."""
+
+    def __init__(
+        self,
+        config: DataConfig,
+        dataset: Dataset,
+        split: Split,
+        actions: ActionSpace,
+        tokenize: Tokenize,
+        *,
+        seed: int = 0,
+        accumulate: int = 1,
+        pin_memory: bool = False,
+    ):
+        super().__init__()
+        self.config = config
+        self.dataset = dataset
+        self.split = split
+        self.actions = actions
+        self.tokenize = tokenize
+        self.seed = seed
+        self.accumulate = accumulate
+        self.pin = pin_memory
+
+    def episodes(self, part: Part) -> list[Episode]:
+        return self.split.of(self.dataset.episodes, part)
+
+    def assembler(self, episodes: Sequence[Episode]) -> BatchAssembler:
+        return BatchAssembler(episodes, self.dataset.frames, self.tokenize, self.actions, self.config)
+
+    def plan(self, part: Part) -> BatchPlan:
+        """Training is shuffled and accumulated, the other parts run through once in order."""
+        train = part == "train"
+        return BatchPlan(
+            [valid_entries(episode, self.config) for episode in self.episodes(part)],
+            batch_size=self.config.batch_size,
+            span=self.config.span if train else self.config.batch_size,
+            seed=self.seed,
+            accumulate=self.accumulate if train else 1,
+            shuffle=train,
+        )
+
+    def steps_per_epoch(self, world: int = 1) -> int:
+        """Optimizer steps of an epoch."""
+        return -(-self.plan("train").num_batches(world) // self.accumulate)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        return self.loader("validation")
+
+    def loader(self, part: Part) -> DataLoader:
+        """A loader of whole planned batches; each rank gets its own."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        workers = self.config.num_workers
+        return DataLoader(
+            PlannedDataset(self.assembler(self.episodes(part))),
+            sampler=PlannedBatches(self.plan(part), rank, world),
+            batch_size=None,  # the sampler hands out whole batches
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.pin,
+        )
+
+    def share_padded(self, part: Part) -> float:
+        """Share of the chunk entries of a part's windows that are masked."""
+        counts = np.concatenate(self.plan(part).entries)
+        return 1 - float(counts.sum()) / (len(counts) * self.config.window * self.config.chunk)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,159 @@
+"""A dataset opened: good episodes, what was left out, where frames come from. What train, eval and probe start from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mobile_vla.actions import ActionSpace, check_components
+from mobile_vla.data.catalog import Root, scan
+from mobile_vla.data.frames import FileFrames, FrameSource, PackedFrames
+from mobile_vla.data.instructions import InstructionConfig, count_sources
+from mobile_vla.data.packing import pack_all
+from mobile_vla.data.schema import Episode, Fault
+from mobile_vla.data.splits import SplitConfig
+from mobile_vla.data.windows import WindowConfig, refuse_short
+from mobile_vla.errors import UserError
+from mobile_vla.preprocessing import Preprocessing
+
+Progress = Callable[[str, int, int], None]  # what, done, of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(WindowConfig):
+    """Where episodes are, what of them is the action, how they are windowed, split and dealt.
+
+    root          one folder or several;  pattern  which files below them
+    components    the action, by name
+    action_shift, step_s, speed_scale  one value, or one for each root (see `catalog.Root`)
+    bounds        component -> [low, high]; what is not given is taken from the training split
+    faults        `skip` leaves broken files out and names them, `error` stops at the first
+    instruction_label  the label that instructions are about, by which paraphrases are told from swaps
+    batch_size    windows a batch and device;  span  consecutive windows kept together (they share frames)
+    pack          keep frames, decoded and resized once, in `pack_dir`
+    """
+
+    root: str | tuple[str, ...]
+    pattern: str = "**/*.h5"
+    components: tuple[str, ...] = ("linear_x", "linear_y")
+    action_shift: int | tuple[int, ...] = 0
+    step_s: float | tuple[float | None, ...] | None = None
+    speed_scale: float | tuple[float | None, ...] | None = None
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    faults: Literal["skip", "error"] = "skip"
+    instructions: InstructionConfig = field(default_factory=InstructionConfig)
+    instruction_label: str = "direction"
+    split: SplitConfig = field(default_factory=SplitConfig)
+    batch_size: int = 8
+    span: int = 4
+    num_workers: int = 0
+    pack: bool = True
+    pack_dir: str = "~/.cache/mobile_vla/frames"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_components(self.components)
+        for name in self.bounds:
+            if name not in self.components:
+                raise UserError(
+                    f"data.bounds names '{name}', which is not one of data.components={self.components}"
+                )
+        if min(self.batch_size, self.span) < 1 or self.num_workers < 0:
+            raise UserError(
+                f"data: batch_size and span must be at least 1 and num_workers at least 0, got {self.batch_size}, "
+                f"{self.span} and {self.num_workers}"
+            )
+        self.roots()
+
+    def roots(self) -> list[Root]:
+        """One `Root` for each folder; `UserError` if a list of values does not fit the list of folders."""
+        paths = (self.root,) if isinstance(self.root, str) else self.root
+        if not paths:
+            raise UserError("data.root is an empty list; expected at least one folder")
+
+        def each(name: str) -> list:
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                return [value] * len(paths)
+            if len(value) != len(paths):
+                raise UserError(
+                    f"data.{name} has {len(value)} values for {len(paths)} roots; give one, or one each"
+                )
+            return list(value)
+
+        return [
+            Root(
+                path=Path(path).expanduser().absolute(),
+                pattern=self.pattern,
+                action_shift=shift,
+                step_s=step,
+                speed_scale=scale,
+            )
+            for path, shift, step, scale in zip(
+                paths, each("action_shift"), each("step_s"), each("speed_scale"), strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Good episodes sorted by id, the files left out, and the source of frames."""
+
+    episodes: tuple[Episode, ...]
+    faults: tuple[Fault, ...]
+    frames: FrameSource
+
+    def describe(self) -> list[str]:
+        """What a user should read before a night's training, in a few lines."""
+        frames = sum(episode.num_frames for episode in self.episodes)
+        sources = count_sources(self.episodes)
+        texts = len({episode.instruction for episode in self.episodes})
+        lines = [
+            f"{len(self.episodes)} episodes, {frames} frames; instructions: {sources['file']} from the file, "
+            f"{sources['table']} from the table, {sources['default']} by default ({texts} distinct)"
+        ]
+        if self.faults:
+            lines.append(f"{len(self.faults)} files left out:")
+            lines += [f"  {fault.file}: {fault.reason}" for fault in self.faults[:10]]
+            if len(self.faults) > 10:
+                lines.append(f"  … and {len(self.faults) - 10} more")
+        return lines
+
+
+def open_dataset(
+    config: DataConfig, preprocessing: Preprocessing, progress: Progress | None = None
+) -> Dataset:
+    """Find and read the episodes, pack their frames; `UserError` if nothing good is left."""
+
+    def report(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(what, done, total)
+
+    catalog = scan(config.roots(), config.instructions, report("reading episodes"))
+    episodes, faults = list(catalog.episodes), list(catalog.faults)
+    frames: FrameSource = FileFrames(preprocessing)
+    if config.pack:
+        frames = PackedFrames(preprocessing, Path(config.pack_dir).expanduser())
+        unreadable = pack_all(frames, episodes, report("packing frames"))
+        broken = {fault.file for fault in unreadable}
+        episodes = [episode for episode in episodes if str(episode.path) not in broken]
+        faults += unreadable
+    if faults and (config.faults == "error" or not episodes):
+        raise UserError(
+            f"data: {len(faults)} of {len(faults) + len(episodes)} files are broken; the first, {faults[0].file}: "
+            f"{faults[0].reason}" + ("; data.faults=skip leaves them out" if episodes else "")
+        )
+    refuse_short(episodes, config)
+    return Dataset(tuple(episodes), tuple(faults), frames)
+
+
+def fit_actions(config: DataConfig, training: list[Episode]) -> ActionSpace:
+    """Bounds from the configuration where it gives them, else from the training split's actions."""
+    names = config.components
+    actions = np.concatenate([episode.components(names)[episode.action_known] for episode in training])
+    lows, highs = actions.min(axis=0).tolist(), actions.max(axis=0).tolist()
+    given = [config.bounds.get(name, (low, high)) for name, low, high in zip(names, lows, highs, strict=True)]
+    return ActionSpace(
+        components=names, low=tuple(low for low, _ in given), high=tuple(high for _, high in given)
+    )

@@ -1,0 +1,65 @@
+"""What a file's name and attributes say about its episode, as labels (name -> value, both text).
+
+Three generations of file names are known. The second and third hold two direction words, where the target is and
+which path is taken: they are two labels, `position` and `path`. `direction` is the side that the robot passes on,
+in every generation. A name that matches none is still a valid episode with unknown labels.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mobile_vla.data.layouts import as_text
+
+DATE = re.compile(r"(?:^|_)((?:20)?\d{6})_(\d{6})(?=_|$)")
+BOX_NAME = {  # 1box_hori_left_core_medium: each word is one label, in any order
+    "boxes": re.compile(r"(?:^|_)(\dbox)(?=_|$)"),
+    "orientation": re.compile(r"(?:^|_)(hori|vert)(?=_|$)"),
+    "direction": re.compile(r"(?:^|_)(left|right)(?=_|$)"),
+}
+SHARED = {
+    "pattern": re.compile(r"(?:^|_)(core|variant)(?=_|$)"),
+    "distance": re.compile(r"(?:^|_)(close|medium|far)(?=_|$)"),
+}
+TARGET_NAME = re.compile(r"(?:^|_)target_(left|center|right)_(left|straight|right)_path(?=_|$)")
+CURVE_NAME = re.compile(
+    r"(?:^|_)((?:weak_|strong_)?(?:left|center|right))_((?:left|right)_(?:curve|path)|straight(?:_path)?)(?=_|$)"
+)
+ATTRIBUTES = {  # attribute -> label; a file's name, where it speaks, holds
+    "cx_position": "position",
+    "cx_path": "path",
+    "scenario": "scenario",
+    "pattern": "pattern",
+    "distance": "distance",
+    "end_pos": "end_pos",
+    "obstacle_layout_type": "obstacle_layout",
+    "time_period": "time_period",
+    "control_mode": "control_mode",
+}
+SIDES = ("left", "straight", "right")
+
+
+def read_labels(name: str, attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Labels of the episode whose file is called `name` (without suffix). `session` is its day, as YYYYMMDD."""
+    labels: dict[str, str] = {}
+    date = DATE.search(name)
+    if date:
+        day = date.group(1)
+        labels["session"] = day if len(day) == 8 else f"20{day}"
+    rest = name[date.end() :] if date else name
+    two_words = TARGET_NAME.search(rest) or CURVE_NAME.search(rest)
+    if two_words:
+        labels["position"], labels["path"] = two_words.groups()
+    patterns = SHARED if two_words else BOX_NAME | SHARED
+    for label, pattern in patterns.items():
+        found = pattern.search(rest)
+        if found:
+            labels[label] = found.group(1)
+    for attribute, label in ATTRIBUTES.items():
+        if attribute in attributes:
+            labels.setdefault(label, as_text(attributes[attribute], f"attribute {attribute}"))
+    if "path" in labels and "direction" not in labels:
+        side = labels["path"].split("_")[0]
+        if side in SIDES:
+            labels["direction"] = side
+    return labels

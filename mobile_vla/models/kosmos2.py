@@ -1,0 +1,178 @@
+"""The backbone: transformers' Kosmos-2, unpatched and without its language-model head, from a frame and a text to
+a context.
+
+In: pixel values (U, 3, H, H) and prompt ids (I, T). Out: image tokens (U, L, D) and contexts (P, D), the decoder's
+final hidden state (behind its layer norm) at the learnable action token. The real model, a random one of the real
+architecture and a tiny one are the same class; nothing here asks which of them it is.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import Kosmos2Config, Kosmos2Model
+
+from mobile_vla.models.layouts import LAYOUTS
+from mobile_vla.models.lora import AdapterConfig, apply_adapters
+from mobile_vla.preprocessing import Preprocessing
+
+RANDOM = "random"
+ACTION_TOKEN_SEED = (
+    20  # its own stream: the same token whatever the training's seed, so contexts can be shared
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """Which Kosmos-2, and how it is read.
+
+    weights                 a local folder, a name on the hub, or `random`
+    architecture            for `random`: overrides of `Kosmos2Config` (nested: text_config, vision_config, …)
+    weights_seed            for `random`: the base is rebuilt from it, since checkpoints never hold the base
+    layout                  order of image tokens, text and action token: see `layouts.LAYOUTS`
+    prompt                  template around the instruction
+    dropout                 the backbone's own dropout while training; 0 keeps frozen parts deterministic
+    gradient_checkpointing  recompute activations in the backward pass: less memory, a third more time
+    """
+
+    weights: str
+    architecture: dict[str, Any] = field(default_factory=dict)
+    weights_seed: int = 0
+    layout: str = "robovlms"
+    prompt: str = "<grounding>An image of a robot {instruction}"
+    dropout: float = 0.0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self):
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"model.layout must be one of {sorted(LAYOUTS)}, got '{self.layout}'")
+        if "{instruction}" not in self.prompt:
+            raise ValueError(f"model.prompt must hold {{instruction}}, got '{self.prompt}'")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout must lie in [0, 1), got {self.dropout}")
+        if self.architecture and self.weights != RANDOM:
+            raise ValueError(
+                "model.architecture describes a random model; leave it out or set model.weights=random"
+            )
+
+
+class Kosmos2Backbone(nn.Module):
+    """Frames and texts -> contexts. `model` is a `Kosmos2Model` whose adapters, if any, are injected in place."""
+
+    def __init__(self, config: BackboneConfig, model: Kosmos2Model, special_ids: dict[str, int]):
+        """special_ids: token id of each special token of the layout."""
+        super().__init__()
+        self.config = config
+        self.layout = LAYOUTS[config.layout]
+        self.model = model
+        self.special_ids = special_ids
+        self.compute_dtype = torch.float32
+        self.action_token = nn.Parameter(_new_action_token(model))
+
+    @property
+    def context_width(self) -> int:
+        return self.model.config.text_config.embed_dim
+
+    @property
+    def num_image_tokens(self) -> int:
+        return self.model.config.latent_query_num
+
+    def adapt(self, config: AdapterConfig) -> None:
+        """Inject adapters and say what is trained; gradient checkpointing only works when enabled after it."""
+        apply_adapters(self.model, config, self.model.config.text_config.layers)
+        self.action_token.requires_grad_(config.preset != "none")
+        if self.config.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Hold frozen weights in `dtype` and compute in it; what is trained stays float32."""
+        self.compute_dtype = dtype
+        for weight in self.model.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(dtype)
+        positions = self.model.text_model.model.embed_positions
+        positions.weights = positions.weights.to(self.model.get_input_embeddings().weight.dtype)
+
+    def autocast(self) -> AbstractContextManager:
+        """The precision that training, probing and inference share."""
+        return torch.autocast(
+            self.action_token.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
+        )
+
+    def image_tokens(self, pixel_values: Float[Tensor, "U 3 H H"]) -> Float[Tensor, "U L D"]:
+        """Vision tower -> post-layernorm -> L2 norm -> projection; without a graph when neither part is trained."""
+        towers = (self.model.vision_model, self.model.image_to_text_projection)
+        trained = any(weight.requires_grad for tower in towers for weight in tower.parameters())
+        with self.autocast(), torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            return self.model.get_image_features(pixel_values).pooler_output
+
+    def decode(
+        self,
+        image_tokens: Float[Tensor, "U L D"],
+        text_ids: Int[Tensor, "I T"],
+        text_mask: Bool[Tensor, "I T"],
+        pair_frame: Int[Tensor, " P"],
+        pair_text: Int[Tensor, " P"],
+    ) -> Float[Tensor, "P D"]:
+        """The context of each (frame, text) pair."""
+        embed = self.model.get_input_embeddings()
+        with self.autocast():
+            text = embed(text_ids)  # (I, T, D): each distinct text once
+            sequence = self.layout.assemble(
+                lambda tokens: embed(text_ids.new_tensor([self.special_ids[t] for t in tokens])),
+                image_tokens[pair_frame].to(text.dtype),
+                text[pair_text],
+                text_mask[pair_text],
+                self.action_token,
+            )
+            hidden = self.model.text_model(
+                inputs_embeds=sequence.embeddings, attention_mask=sequence.mask.long(), use_cache=False
+            ).last_hidden_state  # (P, N, D)
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), sequence.action_position]
+
+
+def architecture_of(config: BackboneConfig) -> Kosmos2Config:
+    """The transformers configuration: the checkpoint's own, or one with the overrides of `architecture`."""
+    if config.weights == RANDOM:
+        architecture = Kosmos2Config(**config.architecture)
+    else:
+        architecture = Kosmos2Config.from_pretrained(config.weights)
+    text = architecture.text_config
+    text.dropout = text.attention_dropout = text.activation_dropout = config.dropout
+    architecture.vision_config.attention_dropout = config.dropout
+    return architecture
+
+
+def special_ids(tokenizer, layout: str) -> dict[str, int]:
+    """Token id of each special token that the layout writes; ValueError where the tokenizer lacks one."""
+    parts = LAYOUTS[layout]
+    names = (*parts.before_image, *parts.behind_image, *parts.behind_action)
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
+    lacking = [name for name, i in ids.items() if i is None or i == tokenizer.unk_token_id]
+    if lacking:
+        raise ValueError(
+            f"model.layout={layout} needs the tokens {lacking}, which this model's tokenizer lacks"
+        )
+    return ids
+
+
+def _new_action_token(model: Kosmos2Model) -> Float[Tensor, " D"]:
+    """Random, as large as a word's embedding; never zeros, from which no gradient would tell its parts apart."""
+    embeddings = model.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(ACTION_TOKEN_SEED)
+    token = torch.randn(embeddings.shape[1], generator=generator)
+    if embeddings.is_meta:
+        return token.to("meta")
+    return token * embeddings.detach().float().std()
+
+
+def vision_size(architecture: Kosmos2Config) -> int:
+    """Side of the square image that the vision tower takes, in pixels."""
+    return int(architecture.vision_config.image_size)
+
+
+def default_preprocessing(architecture: Kosmos2Config) -> Preprocessing:
+    return Preprocessing(size=vision_size(architecture))

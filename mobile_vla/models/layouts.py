@@ -1,0 +1,71 @@
+"""Sequence layouts: in which order image tokens, text and action token reach the text decoder.
+
+A layout turns image tokens, embedded text and the action token into the decoder's input, its mask and the position
+at which the context is read. Padding stands at the right end, behind everything that the context may attend to, so
+a context does not depend on what else is in the batch. To add a layout, add an entry to `LAYOUTS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+BOS, EOS = "<s>", "</s>"
+
+
+class Sequence(NamedTuple):
+    """What the decoder reads: embeddings (not yet scaled), which positions exist, where the context is read."""
+
+    embeddings: Float[Tensor, "P N D"]
+    mask: Bool[Tensor, "P N"]
+    action_position: Int[Tensor, " P"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """before image | image tokens | behind image | text | action token | behind action | padding.
+
+    before_image, behind_image, behind_action  special tokens, by their text
+    """
+
+    before_image: tuple[str, ...]
+    behind_image: tuple[str, ...]
+    behind_action: tuple[str, ...]
+
+    def assemble(
+        self,
+        embed: Callable[[tuple[str, ...]], Float[Tensor, "n D"]],
+        image_tokens: Float[Tensor, "P L D"],
+        text: Float[Tensor, "P T D"],
+        text_mask: Bool[Tensor, "P T"],
+        action_token: Float[Tensor, " D"],
+    ) -> Sequence:
+        """`embed` maps special tokens to their embeddings. Text is right-padded; its mask says how long it is."""
+        num_pairs, num_text = text_mask.shape
+        device = text.device
+
+        def rows(tokens: Tensor) -> Tensor:
+            return tokens.expand(num_pairs, -1, -1)
+
+        head = [rows(embed(self.before_image)), image_tokens, rows(embed(self.behind_image))]
+        tail = torch.cat([action_token[None].to(text.dtype), embed(self.behind_action)])  # (1 + n, D)
+        start = sum(part.shape[1] for part in head)
+        lengths = text_mask.sum(1)  # (P,)
+        room = text.new_zeros(num_pairs, tail.shape[0], text.shape[2])
+        embeddings = torch.cat([*head, text, room], dim=1)  # (P, N, D)
+        action_position = start + lengths
+        # The action token follows each text's own last token; what the text's padding held there is overwritten.
+        where = action_position[:, None] + torch.arange(tail.shape[0], device=device)
+        embeddings = embeddings.scatter(1, where[..., None].expand(-1, -1, text.shape[2]), rows(tail))
+        positions = torch.arange(embeddings.shape[1], device=device)
+        mask = positions < (action_position + tail.shape[0])[:, None]
+        return Sequence(embeddings, mask, action_position)
+
+
+LAYOUTS = {
+    "robovlms": Layout(before_image=(BOS,), behind_image=(), behind_action=(EOS,)),
+    "kosmos2": Layout(before_image=(BOS, "<image>"), behind_image=("</image>",), behind_action=()),
+}

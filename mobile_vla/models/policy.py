@@ -1,0 +1,73 @@
+"""The policy, its whole forward pass on one screen: frames and texts -> contexts -> windows -> chunks of actions."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mobile_vla.batch import Batch, gather_windows
+from mobile_vla.models.fingerprint import fingerprint
+from mobile_vla.models.kosmos2 import BackboneConfig, Kosmos2Backbone
+from mobile_vla.models.loading import Source, load_model
+from mobile_vla.models.lora import AdapterConfig
+from mobile_vla.models.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
+from mobile_vla.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(BackboneConfig):
+    """The backbone's settings, with what of it is trained and which head reads its contexts."""
+
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    head: LSTMDecoderConfig = field(default_factory=LSTMDecoderConfig)
+
+
+class Policy(nn.Module):
+    """A backbone that turns (frame, text) pairs into contexts, and a head that turns windows of them into actions."""
+
+    def __init__(self, backbone: Kosmos2Backbone, head: MobileVLALSTMDecoder, preprocessing: Preprocessing):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.preprocessing = preprocessing
+        self.base_fingerprint = ""
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype
+    ) -> Self:
+        """Load the base, inject adapters, add a fresh head; trained weights float32, frozen ones in `dtype`."""
+        backbone = Kosmos2Backbone(config, load_model(source), source.special_ids)
+        base = fingerprint(backbone.model)
+        backbone.adapt(config.lora)
+        backbone.compute_in(dtype)
+        head = config.head.build(backbone.context_width, chunk, num_components)
+        policy = cls(backbone, head, source.preprocessing)
+        policy.base_fingerprint = base
+        return policy.eval()
+
+    def forward(self, batch: Batch) -> Float[Tensor, "S W C A"]:
+        """Normalised actions, one chunk for each window position."""
+        return self.head(gather_windows(self.contexts(batch), batch.windows))
+
+    def contexts(self, batch: Batch) -> Float[Tensor, "P D"]:
+        """One context a pair, from the deepest that the batch holds."""
+        if batch.contexts is not None:
+            return batch.contexts
+        tokens = batch.image_tokens
+        if tokens is None:
+            tokens = self.backbone.image_tokens(self.preprocessing(batch.frames))  # (U, L, D)
+        return self.backbone.decode(
+            tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text
+        )
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What training changes, by name: all that a checkpoint holds."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def num_parameters(self) -> dict[str, int]:
+        """Parameters that are trained, and all, each counted once."""
+        total = sum(weight.numel() for weight in self.parameters())
+        return {"trainable": sum(weight.numel() for weight in self.trained().values()), "total": total}
