@@ -34,9 +34,7 @@ class Preprocessing:
 
     def __post_init__(self):
         if self.size < 1 or min(self.std) <= 0:
-            raise ValueError(
-                f"preprocessing: size and std must be positive, got size={self.size}, std={self.std}"
-            )
+            raise ValueError(f"preprocessing: size and std must be positive, got size={self.size}, std={self.std}")
 
     def resize(self, frames: UInt8[Tensor, "N height width 3"]) -> UInt8[Tensor, "N size size 3"]:
         """Squash to `size` x `size`, still uint8 (within one grey level of Pillow's antialiased resize)."""

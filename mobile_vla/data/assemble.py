@@ -1,7 +1,8 @@
 """Builds a `Batch` from requests for windows: each distinct frame is read once, each distinct text embedded once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,13 @@ from mobile_vla.data.schema import Episode
 from mobile_vla.data.windows import WindowConfig, chunks_at
 from mobile_vla.errors import UserError
 
-Tokenize = Callable[[list[str]], tuple[Tensor, Tensor]]
+
+class Tokenize(Protocol):
+    """Instructions -> right-padded prompt ids (I, T) and their mask; and the length of a prompt in tokens."""
+
+    def __call__(self, instructions: list[str], /) -> tuple[Tensor, Tensor]: ...
+
+    def length(self, instruction: str, /) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +42,15 @@ class WindowRequest:
 
 
 class BatchAssembler:
-    """Episodes, and how their frames, texts and actions become tensors. Runs in the loader's worker processes."""
+    """Episodes, and how their frames, texts and actions become tensors. Runs in the loader's worker processes.
+
+    Without a source of frames the batches hold all but frames, which is what baselines need.
+    """
 
     def __init__(
         self,
         episodes: Sequence[Episode],
-        frames: FrameSource,
+        frames: FrameSource | None,
         tokenize: Tokenize,
         actions: ActionSpace,
         windows: WindowConfig,
@@ -84,9 +94,7 @@ class BatchAssembler:
                     pair_text.append(text_index.setdefault(text, len(text_index)))
                 row.append(pair_index[pair])
             windows.append(row)
-            chunk, mask = chunks_at(
-                self._actions[request.episode], episode.action_known, positions, self.windows.chunk
-            )
+            chunk, mask = chunks_at(self._actions[request.episode], episode.action_known, positions, self.windows.chunk)
             chunks.append(chunk)
             masks.append(mask)
         text_ids, text_mask = self.tokenize(list(text_index))
@@ -110,8 +118,10 @@ class BatchAssembler:
         progress = self.episodes[request.episode].progress(frame)
         return request.donor, round(progress * (self.episodes[request.donor].num_frames - 1))
 
-    def _read(self, wanted: Iterable[tuple[int, int]]) -> Tensor:
+    def _read(self, wanted: Iterable[tuple[int, int]]) -> Tensor | None:
         """The wanted frames in their order; neighbours of one episode are one read."""
+        if self.frames is None:
+            return None
         order = list(wanted)
         read: dict[tuple[int, int], Tensor] = {}
         for episode, low, high in runs(order):

@@ -109,9 +109,7 @@ def read_episode(path: Path, root: Root, instructions: InstructionConfig) -> Epi
                 raise BrokenEpisode("no frames: the file holds 0")
             actions = read_actions(file)
             if len(actions) != len(frames):
-                raise BrokenEpisode(
-                    f"{len(frames)} frames but {len(actions)} actions; expected one action a frame"
-                )
+                raise BrokenEpisode(f"{len(frames)} frames but {len(actions)} actions; expected one action a frame")
             labels = read_labels(path.stem, file.attrs)
             instruction, source = choose_instruction(read_instruction(file), labels, instructions)
             resolution = frame_resolution(frames)

@@ -55,8 +55,9 @@ class EpisodeDataModule(LightningDataModule):
     def episodes(self, part: Part) -> list[Episode]:
         return self.split.of(self.dataset.episodes, part)
 
-    def assembler(self, episodes: Sequence[Episode]) -> BatchAssembler:
-        return BatchAssembler(episodes, self.dataset.frames, self.tokenize, self.actions, self.config)
+    def assembler(self, episodes: Sequence[Episode], with_frames: bool = True) -> BatchAssembler:
+        frames = self.dataset.frames if with_frames else None
+        return BatchAssembler(episodes, frames, self.tokenize, self.actions, self.config)
 
     def plan(self, part: Part) -> BatchPlan:
         """Training is shuffled and accumulated, the other parts run through once in order."""

@@ -57,9 +57,7 @@ class DataConfig(WindowConfig):
         check_components(self.components)
         for name in self.bounds:
             if name not in self.components:
-                raise UserError(
-                    f"data.bounds names '{name}', which is not one of data.components={self.components}"
-                )
+                raise UserError(f"data.bounds names '{name}', which is not one of data.components={self.components}")
         if min(self.batch_size, self.span) < 1 or self.num_workers < 0:
             raise UserError(
                 f"data: batch_size and span must be at least 1 and num_workers at least 0, got {self.batch_size}, "
@@ -78,9 +76,7 @@ class DataConfig(WindowConfig):
             if not isinstance(value, tuple):
                 return [value] * len(paths)
             if len(value) != len(paths):
-                raise UserError(
-                    f"data.{name} has {len(value)} values for {len(paths)} roots; give one, or one each"
-                )
+                raise UserError(f"data.{name} has {len(value)} values for {len(paths)} roots; give one, or one each")
             return list(value)
 
         return [
@@ -122,9 +118,7 @@ class Dataset:
         return lines
 
 
-def open_dataset(
-    config: DataConfig, preprocessing: Preprocessing, progress: Progress | None = None
-) -> Dataset:
+def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Progress | None = None) -> Dataset:
     """Find and read the episodes, pack their frames; `UserError` if nothing good is left."""
 
     def report(what: str) -> Callable[[int, int], None] | None:
@@ -154,6 +148,4 @@ def fit_actions(config: DataConfig, training: list[Episode]) -> ActionSpace:
     actions = np.concatenate([episode.components(names)[episode.action_known] for episode in training])
     lows, highs = actions.min(axis=0).tolist(), actions.max(axis=0).tolist()
     given = [config.bounds.get(name, (low, high)) for name, low, high in zip(names, lows, highs, strict=True)]
-    return ActionSpace(
-        components=names, low=tuple(low for low, _ in given), high=tuple(high for _, high in given)
-    )
+    return ActionSpace(components=names, low=tuple(low for low, _ in given), high=tuple(high for _, high in given))

@@ -85,9 +85,7 @@ def read_actions(file: h5py.File) -> Float[np.ndarray, "N 3"]:
     if not isinstance(actions, h5py.Dataset):
         raise BrokenEpisode(f"no actions: expected a dataset 'actions', the file holds {sorted(file)[:6]}")
     if actions.ndim != 2 or actions.shape[1] != len(COMPONENTS) or actions.dtype.kind not in "fiu":
-        raise BrokenEpisode(
-            f"actions: expected (N, {len(COMPONENTS)}) numbers, got {actions.shape} {actions.dtype}"
-        )
+        raise BrokenEpisode(f"actions: expected (N, {len(COMPONENTS)}) numbers, got {actions.shape} {actions.dtype}")
     values = actions[()].astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:

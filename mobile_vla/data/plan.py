@@ -7,6 +7,7 @@ many batches are accumulated, so the same windows make the same optimizer step h
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int
@@ -68,9 +69,7 @@ class BatchPlan:
         total = -(-self.num_windows // self.batch_size)
         return len(range(rank, total, world))
 
-    def batches(
-        self, epoch: int, *, offset: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[PlannedBatch]:
+    def batches(self, epoch: int, *, offset: int = 0, rank: int = 0, world: int = 1) -> Iterator[PlannedBatch]:
         """The batches of `rank` in `epoch`, from the `offset`-th on.
 
         Training: every window once over all ranks, all ranks the same number of batches (at most world - 1 windows
@@ -96,7 +95,7 @@ class BatchPlan:
         for episode, windows in enumerate(self.entries):
             lead = int(rng.integers(1, self.span + 1)) if self.shuffle else self.span
             cuts = [0, *range(min(lead, len(windows)), len(windows), self.span), len(windows)]
-            spans += [Span(episode, a, b - a) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+            spans += [Span(episode, a, b - a) for a, b in pairwise(cuts) if b > a]
         if self.shuffle:
             spans = [spans[i] for i in rng.permutation(len(spans))]
         return spans

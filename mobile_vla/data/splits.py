@@ -101,8 +101,7 @@ def save_split(split: Split, episodes: Sequence[Episode], config: SplitConfig, f
             for part, ids in split.parts.items()
         },
         "splits": {
-            part: [{"episode": id, "file": str(known[id].path)} for id in ids]
-            for part, ids in split.parts.items()
+            part: [{"episode": id, "file": str(known[id].path)} for id in ids] for part, ids in split.parts.items()
         },
     }
     part_file = file.with_suffix(".part")

@@ -20,9 +20,7 @@ from mobile_vla.models.lora import AdapterConfig, apply_adapters
 from mobile_vla.preprocessing import Preprocessing
 
 RANDOM = "random"
-ACTION_TOKEN_SEED = (
-    20  # its own stream: the same token whatever the training's seed, so contexts can be shared
-)
+ACTION_TOKEN_SEED = 20  # its own stream: the same token whatever the training's seed, so contexts can be shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +52,7 @@ class BackboneConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout must lie in [0, 1), got {self.dropout}")
         if self.architecture and self.weights != RANDOM:
-            raise ValueError(
-                "model.architecture describes a random model; leave it out or set model.weights=random"
-            )
+            raise ValueError("model.architecture describes a random model; leave it out or set model.weights=random")
 
 
 class Kosmos2Backbone(nn.Module):
@@ -153,9 +149,7 @@ def special_ids(tokenizer, layout: str) -> dict[str, int]:
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
     lacking = [name for name, i in ids.items() if i is None or i == tokenizer.unk_token_id]
     if lacking:
-        raise ValueError(
-            f"model.layout={layout} needs the tokens {lacking}, which this model's tokenizer lacks"
-        )
+        raise ValueError(f"model.layout={layout} needs the tokens {lacking}, which this model's tokenizer lacks")
     return ids
 
 

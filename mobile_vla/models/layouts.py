@@ -44,8 +44,7 @@ class Layout:
         action_token: Float[Tensor, " D"],
     ) -> Sequence:
         """`embed` maps special tokens to their embeddings. Text is right-padded; its mask says how long it is."""
-        num_pairs, num_text = text_mask.shape
-        device = text.device
+        num_pairs, device = text.shape[0], text.device
 
         def rows(tokens: Tensor) -> Tensor:
             return tokens.expand(num_pairs, -1, -1)

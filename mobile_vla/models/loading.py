@@ -78,9 +78,7 @@ def load_model(source: Source) -> Kosmos2Model:
             source.config.weights, config=source.architecture, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"model.weights={source.config.weights} cannot be loaded: {_first_line(error)}"
-        ) from error
+        raise UserError(f"model.weights={source.config.weights} cannot be loaded: {_first_line(error)}") from error
     missing = sorted(info["missing_keys"])
     unexpected = sorted(k for k in info["unexpected_keys"] if not k.startswith(LANGUAGE_MODEL_HEAD))
     wrong = missing or unexpected or sorted(map(str, info.get("mismatched_keys", [])))
@@ -97,14 +95,10 @@ def _check_folder(weights: str) -> None:
     folder = Path(weights).expanduser()
     if not folder.exists():
         if weights.startswith((".", "/", "~")) or weights.count("/") > 1:
-            raise UserError(
-                f"model.weights={weights}: no such folder; expected a transformers folder or a hub name"
-            )
+            raise UserError(f"model.weights={weights}: no such folder; expected a transformers folder or a hub name")
         return
     if not (folder / "config.json").is_file():
-        raise UserError(
-            f"model.weights={weights} holds no config.json; expected a transformers folder of Kosmos-2"
-        )
+        raise UserError(f"model.weights={weights} holds no config.json; expected a transformers folder of Kosmos-2")
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return
@@ -113,13 +107,9 @@ def _check_folder(weights: str) -> None:
             shards = set(json.loads(index.read_text())["weight_map"].values())
             absent = sorted(shard for shard in shards if not (folder / shard).is_file())
             if absent:
-                raise UserError(
-                    f"model.weights={weights} lacks {len(absent)} of {len(shards)} shards: {absent[0]}"
-                )
+                raise UserError(f"model.weights={weights} lacks {len(absent)} of {len(shards)} shards: {absent[0]}")
             return
-    raise UserError(
-        f"model.weights={weights} holds no weights; expected one of {list(WEIGHT_FILES)} (or shards)"
-    )
+    raise UserError(f"model.weights={weights} holds no weights; expected one of {list(WEIGHT_FILES)} (or shards)")
 
 
 def _preprocessing_of(weights: str, architecture: Kosmos2Config) -> Preprocessing:
@@ -130,9 +120,7 @@ def _preprocessing_of(weights: str, architecture: Kosmos2Config) -> Preprocessin
         return Preprocessing(size=vision_size(architecture))
     resample = int(processor.resample)
     if resample not in PIL_INTERPOLATION:
-        raise UserError(
-            f"model.weights={weights}: its image processor resizes with an unknown filter ({resample})"
-        )
+        raise UserError(f"model.weights={weights}: its image processor resizes with an unknown filter ({resample})")
     return Preprocessing(
         size=vision_size(architecture),
         interpolation=PIL_INTERPOLATION[resample],

@@ -42,9 +42,7 @@ class AdapterConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.lora.dropout must lie in [0, 1), got {self.dropout}")
         if isinstance(self.layers, str) and not re.fullmatch(r"all|last:[1-9]\d*", self.layers):
-            raise ValueError(
-                f"model.lora.layers must be 'all', 'last:<n>' or a list of indices, got '{self.layers}'"
-            )
+            raise ValueError(f"model.lora.layers must be 'all', 'last:<n>' or a list of indices, got '{self.layers}'")
 
     @property
     def has_adapters(self) -> bool:
@@ -60,9 +58,7 @@ class AdapterConfig:
         else:
             wanted = sorted(self.layers)
         if not wanted or wanted[0] < 0 or wanted[-1] >= num_layers:
-            raise ValueError(
-                f"model.lora.layers={self.layers} does not fit a text decoder of {num_layers} layers"
-            )
+            raise ValueError(f"model.lora.layers={self.layers} does not fit a text decoder of {num_layers} layers")
         return wanted
 
 

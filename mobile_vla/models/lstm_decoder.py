@@ -5,6 +5,7 @@ Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those o
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,7 @@ class TanhMLP(nn.Module):
     def __init__(self, widths: list[int]):
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (width_in, width_out) in enumerate(pairwise(widths)):
             last = i == len(widths) - 2
             layers += [nn.Linear(width_in, width_out), nn.Tanh() if last else nn.ReLU()]
         self.mlp = nn.Sequential(*layers)
@@ -58,9 +59,7 @@ class MobileVLALSTMDecoder(nn.Module):
         self.config = config
         self.chunk = chunk
         self.num_components = num_components
-        self.rnn = nn.LSTM(
-            context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout
-        )
+        self.rnn = nn.LSTM(context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout)
         self.velocities = TanhMLP([config.hidden, *config.mlp, chunk * num_components])
 
     def forward(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C A"]:

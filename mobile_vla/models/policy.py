@@ -35,9 +35,7 @@ class Policy(nn.Module):
         self.base_fingerprint = ""
 
     @classmethod
-    def build(
-        cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype
-    ) -> Self:
+    def build(cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype) -> Self:
         """Load the base, inject adapters, add a fresh head; trained weights float32, frozen ones in `dtype`."""
         backbone = Kosmos2Backbone(config, load_model(source), source.special_ids)
         base = fingerprint(backbone.model)
@@ -59,9 +57,7 @@ class Policy(nn.Module):
         tokens = batch.image_tokens
         if tokens is None:
             tokens = self.backbone.image_tokens(self.preprocessing(batch.frames))  # (U, L, D)
-        return self.backbone.decode(
-            tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text
-        )
+        return self.backbone.decode(tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What training changes, by name: all that a checkpoint holds."""

@@ -31,8 +31,10 @@ WORDS = """
 a an and the of on to at in by its it is with your you box boxes target goal robot image obstacle crate left right
 side straight past around pass go drive move steer keep walk navigate location reach find get toward towards then
 first second before after between front behind near far stop turn please hand way round red blue green basket
-왼쪽 왼쪽으로 왼편 왼편으로 오른쪽 오른쪽으로 오른편 오른편으로 상자 상자를 상자의 장애물 장애물을 목표 목표로 지나 지나서 지나가 돌아 돌아서 돌아가
-가 가세요 가라 가서 가십시오 이동 이동해 이동하세요 피해 피해서 지나가세요 돌아가세요 통과해 통과하세요
+왼쪽 왼쪽으로 왼편 왼편으로 오른쪽 오른쪽으로 오른편 오른편으로 상자
+상자를 상자의 장애물 장애물을 목표 목표로 지나 지나서 지나가
+돌아 돌아서 돌아가 가 가세요 가라 가서 가십시오 이동
+이동해 이동하세요 피해 피해서 지나가세요 돌아가세요 통과해 통과하세요
 """.split()
 
 

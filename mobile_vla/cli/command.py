@@ -1,0 +1,68 @@
+"""What a command is: a name, a line about it, examples, and a function that prepares its job.
+
+In: the composed configuration as a plain dict (resolved; without the words that the command line itself reads:
+`out`, `name`, and `run` or `config` where the command takes them) and a `Context`.
+Out: a `Job`, whose `run` does the work in the output folder and returns a `Report`.
+
+A command is one small file beside this one that defines `COMMAND`, and a line in `registry.py`. Its module
+imports nothing heavy at the top: `--help` imports it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a command may know about how it was called."""
+
+    command: str
+    overrides: tuple[str, ...] = ()  # as typed; in a sweep, those of this job
+    name: str = "default"  # name= or, without it, a short file name made of the overrides
+    sweep: bool = False
+    job_index: int | None = None  # in a sweep, from 0
+    run_folder: Path | None = None  # run=<folder>, absolute
+    config_file: Path | None = None  # the saved configuration that run= or config= named, absolute
+    rank: int = 0  # of this process among those of one training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a job found: `payload` becomes `<command>.json`, `table` is printed.
+
+    `schema` is the version of the payload's form. Rows hold anything that `str` turns into a cell.
+    """
+
+    payload: Mapping[str, Any]
+    table: Sequence[Sequence[object]] = ()
+    columns: Sequence[str] = ()  # headings; none, when empty
+    schema: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Work that was found valid. `folder` is an existing folder to continue in; None asks for a new one.
+
+    Every rank of a training calls `run`; the folder is sure to exist on rank 0 alone until the ranks first meet.
+    """
+
+    run: Callable[[Path], Report]
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One verb of `mobile-vla`.
+
+    `prepare` checks everything that a user can get wrong and raises `UserError`: nothing has been written yet.
+    `saved` says which of the words `run` and `config` this command takes: each loads the configuration that a
+    run saved, in place of composing one from groups. `config` is for the command that saved it, to repeat the run.
+    """
+
+    name: str
+    summary: str
+    examples: tuple[str, ...]
+    prepare: Callable[[dict[str, Any], Context], Job]
+    saved: tuple[str, ...] = field(default=())

@@ -1,0 +1,177 @@
+"""One command line, from its arguments to its exit code.
+
+In: a command, the arguments after its name, the folder of configuration files. The order is what keeps promises:
+flags, saved configuration, every override of every job, the composed values, the command's own checks, and only
+then an output folder. `sys.argv` stays as it was typed: Lightning starts other ranks with it.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mobile_vla.cli.command import Command
+from mobile_vla.cli.composition import Composition, explain
+from mobile_vla.cli.flags import parse_flags
+from mobile_vla.cli.literal import quote
+from mobile_vla.cli.output import create_default, create_out, make_file_name, name_run
+from mobile_vla.cli.overrides import OverrideCheck, check_form, quote_literal
+from mobile_vla.cli.ranks import find_rank, is_one_of_several
+from mobile_vla.cli.saved import Saved, take_saved
+from mobile_vla.cli.task import Task, find_out
+from mobile_vla.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a command line says, read and checked as far as its form goes."""
+
+    command: Command
+    flags: argparse.Namespace
+    typed: tuple[str, ...]
+    saved: Saved | None
+    sweep: bool
+
+
+def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
+    """Do what the command line says; the exit code. A UserError where it cannot be done."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shortens no traceback and exits nowhere
+    flags = parse_flags(arguments)
+    if flags.shell_completion or flags.hydra_help:
+        return _ask_hydra(command, flags, conf)
+    for argument in flags.overrides:
+        check_form(argument)
+    sweep = flags.multirun or any(text.upper() == "HYDRA.MODE=MULTIRUN" for text in flags.overrides)
+    saved, typed = take_saved(command.saved, flags.overrides)
+    call = Call(command=command, flags=flags, typed=tuple(typed), saved=saved, sweep=sweep)
+    with Composition(conf, flags.config_name or command.name, flags.config_dir) as composition:
+        if saved is not None:
+            composition.use_saved(saved.values, fill_groups="config" not in command.saved)
+        check = OverrideCheck(composition, words=("out", "name", *command.saved))
+        if sweep:
+            return _sweep(call, composition, check)
+        overrides = [quote_literal(text) for text in typed]
+        check.check(overrides)
+        if flags.cfg or flags.info:
+            return _show(call, composition, overrides)
+        overrides += _settle(overrides, "RUN")
+        composition.compose(overrides)
+        task = Task(command=command, typed=call.typed, saved=saved)
+        return composition.hydra.run(composition.name, task, overrides).return_value
+
+
+def _settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> list[str]:
+    """The overrides that keep Hydra from writing, logging and changing directories; last, so that they hold."""
+    settled = [
+        f"hydra.mode={mode}",
+        "hydra.run.dir=.",
+        f"hydra.sweep.dir={quote(str(parent or '.'))}",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra.job.chdir=false",
+    ]
+    for group in ("hydra/job_logging", "hydra/hydra_logging"):
+        if not any(text.startswith(f"{group}=") for text in overrides):
+            settled.append(f"{group}=none")
+    return settled
+
+
+def _show(call: Call, composition: Composition, overrides: list[str]) -> int:
+    flags = call.flags
+    overrides = overrides + _settle(overrides, "RUN")
+    composed = composition.compose(overrides)
+    if flags.info:
+        with _keep_logging():
+            composition.hydra.show_info(flags.info, config_name=composition.name, overrides=overrides)
+        return 0
+    if flags.package not in (None, "_global_") and OmegaConf.select(composed, flags.package) is None:
+        raise UserError(f"--package={flags.package}: the configuration has no such part")
+    try:
+        composition.hydra.show_cfg(composition.name, overrides, flags.cfg, flags.package, flags.resolve)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+    return 0
+
+
+@contextmanager
+def _keep_logging() -> Iterator[None]:
+    """Undo what Hydra does to the root logger in order to print."""
+    root, noisy = logging.getLogger(), logging.raiseExceptions
+    handlers, level = list(root.handlers), root.level
+    logging.raiseExceptions = False  # a closed stdout is no fault
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.raiseExceptions = noisy
+
+
+def _ask_hydra(command: Command, flags: argparse.Namespace, conf: Path) -> int:
+    from hydra._internal.utils import get_args_parser
+
+    with Composition(conf, command.name, flags.config_dir) as composition:
+        if flags.hydra_help:
+            composition.hydra.hydra_help(None, get_args_parser(), flags)
+        else:
+            try:
+                composition.hydra.shell_completion(command.name, flags.overrides)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    return 0
+
+
+def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
+    for key in ("out", "name"):
+        for text in call.typed:
+            if text.startswith(f"{key}=") and any(o.is_sweep_override() for o in composition.parse([text])):
+                raise UserError(f"{text}: a sweep has one {key}; each of its jobs gets a folder inside it")
+    swept = _expand(call, composition)
+    for job in swept:
+        check.check(job)
+    first = composition.compose([*swept[0], *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN)
+    parent = _make_parent(call, first)
+    task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
+    overrides = [*call.typed, *_settle(call.typed, "MULTIRUN", parent)]
+    try:
+        returned = composition.hydra.multirun(composition.name, task, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+    return task.conclude(_flatten(returned))
+
+
+def _expand(call: Call, composition: Composition) -> list[list[str]]:
+    """The overrides of each job, as Hydra's own sweeper deals them out; another sweeper's are not foreseen."""
+    parsed = composition.parse(call.typed)
+    own = [override for override in parsed if not override.is_hydra_override()]
+    hydra = [str(override.input_line) for override in parsed if override.is_hydra_override()]
+    if any(override.value_type is not None and "INTERVAL" in override.value_type.name for override in own):
+        return [[*hydra, *(str(o.input_line) for o in own if not o.is_sweep_override())]]
+    return [[*hydra, *job] for batch in BasicSweeper.split_arguments(own, None) for job in batch]
+
+
+def _make_parent(call: Call, composed: DictConfig) -> Path:
+    out = find_out(composed)
+    if out is None and is_one_of_several():
+        raise UserError("one of several processes: give out=<folder>, so that all of them share it")
+    if out is None:
+        name = OmegaConf.select(composed, "name")
+        chosen = make_file_name(str(name)) if name else f"sweep_{name_run(call.typed)}"
+        return create_default(call.command.name, chosen)
+    return create_out(out) if find_rank() == 0 else out
+
+
+def _flatten(returned: Any) -> list[Any]:
+    if isinstance(returned, list | tuple):
+        return [leaf for part in returned for leaf in _flatten(part)]
+    return [returned.return_value] if hasattr(returned, "return_value") else []

@@ -1,0 +1,15 @@
+"""The commands, in the order in which the overview lists them; each module is imported when it is asked for."""
+
+from importlib import import_module
+
+from mobile_vla.cli.command import Command
+
+MODULES = {
+    "synth": "mobile_vla.cli.synth",
+    "train": "mobile_vla.cli.train",
+}
+
+
+def load_command(name: str) -> Command:
+    """The command of that name; a KeyError where there is none."""
+    return import_module(MODULES[name]).COMMAND

@@ -1,0 +1,119 @@
+"""The configuration that a run saved: `run=<folder>` and `config=<file>`, read before Hydra composes.
+
+In: the arguments as typed. Out: the saved configuration, and the other arguments. A saved configuration is
+resolved: plain values in one file, without defaults list, alone enough to repeat the run.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
+from omegaconf.errors import OmegaConfBaseException
+
+from mobile_vla.cli.literal import escape_interpolation, read_text
+from mobile_vla.cli.nearest import suggest
+from mobile_vla.errors import UserError
+
+FILE = "config.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A configuration file that was read. `run_folder` is None where only the file was named."""
+
+    file: Path
+    values: dict[str, Any]
+    run_folder: Path | None = None
+
+
+def take_saved(words: Sequence[str], arguments: Sequence[str]) -> tuple[Saved | None, list[str]]:
+    """The configuration that `run=` or `config=` names, and the other arguments; `words` says which are taken."""
+    given: dict[str, str] = {}
+    rest = []
+    for argument in arguments:
+        word, equals, value = argument.partition("=")
+        if equals and word in words:
+            if word in given:
+                raise UserError(f"{word}= is given twice: '{given[word]}' and '{value}'")
+            if value not in ("", "null"):
+                given[word] = read_text(value)
+        else:
+            rest.append(argument)
+    if len(given) > 1:
+        raise UserError("run= continues a run and config= repeats one in a new folder: give one of the two")
+    if "run" in given:
+        return read_run(given["run"]), rest
+    if "config" in given:
+        file = Path(given["config"]).expanduser().absolute()
+        if file.is_dir():
+            raise UserError(f"config={given['config']} is a folder: expected a file, {file / FILE}")
+        return Saved(file=file, values=read_config(file, f"config={given['config']}")), rest
+    return None, rest
+
+
+def read_run(text: str) -> Saved:
+    """The saved configuration of a run's folder."""
+    folder = Path(text).expanduser().absolute()
+    if folder.is_file():
+        raise UserError(f"run={text} is a file: expected a run's folder (config=<file> takes a configuration)")
+    if not folder.is_dir():
+        raise UserError(f"run={text}: there is no such folder{suggest_neighbour(folder)}")
+    if not (folder / FILE).is_file():
+        raise UserError(f"run={text} is not a run: the folder holds no {FILE}")
+    return Saved(file=folder / FILE, values=read_config(folder / FILE, f"run={text}"), run_folder=folder)
+
+
+def suggest_neighbour(path: Path) -> str:
+    """The end of a message: the existing path that is nearest to one that does not exist."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f" ({parent} does not exist either)"
+    try:
+        return suggest(path.name, sorted(entry.name for entry in parent.iterdir()))
+    except OSError:
+        return ""
+
+
+def read_config(file: Path, label: str) -> dict[str, Any]:
+    """The values of a saved configuration, not yet resolved; `label` names it in errors."""
+    try:
+        # Not OmegaConf.load, which makes settings of a mere word.
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=get_yaml_loader())
+        OmegaConf.create(values)
+    except FileNotFoundError:
+        raise UserError(f"{label}: there is no such file{suggest_neighbour(file)}") from None
+    except OSError as error:
+        raise UserError(f"{label}: cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise UserError(f"{label}: {file.name} is not a configuration: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values) or not values:
+        raise UserError(f"{label}: {file.name} is not a configuration: expected settings by name")
+    if "defaults" in values or "hydra" in values:
+        raise UserError(
+            f"{label}: {file.name} is not a run's saved configuration: it is still to be composed from groups "
+            "(use --config-dir=<its folder> --config-name=<its name>)"
+        )
+    return values
+
+
+def write_config(values: Mapping[str, Any], file: Path) -> None:
+    """Save a resolved configuration (plain values, absolute paths) so that `run=` and `config=` read it back."""
+    text = OmegaConf.to_yaml(OmegaConf.create(_plain(values)))
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, file)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, str | Path):
+        return escape_interpolation(str(value))
+    return value

@@ -1,0 +1,116 @@
+"""`mobile-vla train`: a fine-tune in a run folder, from episodes to a checkpoint, TensorBoard and `train.json`.
+
+In: the settings of `conf/train.yaml`. Out: the run's folder, with `config.yaml` from which it can be repeated.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mobile_vla.cli.command import Command, Context, Job, Report
+
+PATHS = (("data", "root"), ("data", "pack_dir"), ("model", "weights"))  # settings that may name a folder
+
+
+def prepare(config: dict[str, Any], context: Context) -> Job:
+    """Check settings, machine, model and data; the job trains."""
+    from mobile_vla.cli.progress import show_steps
+    from mobile_vla.cli.quiet import quiet_libraries
+
+    quiet_libraries()
+    from mobile_vla.cli.ranks import refuse_sweep_over_ranks
+    from mobile_vla.cli.typed import build
+    from mobile_vla.training.config import TrainConfig
+    from mobile_vla.training.run import Training
+
+    for group, key in PATHS:
+        config[group][key] = _absolute(config[group][key])
+    settings = build(TrainConfig, config)
+    refuse_sweep_over_ranks(context, settings.trainer.num_devices, settings.trainer.strategy)
+    shown = context.rank == 0
+    with show_steps(enabled=shown) as progress:
+        training = Training.prepare(settings, config, context.run_folder, progress)
+    if shown:
+        print("\n".join(training.describe()))
+
+    def run(out: Path) -> Report:
+        if context.rank == 0:
+            _save_config(config, out / "config.yaml")
+        with show_steps(enabled=shown) as progress:
+            findings = training.run(out, progress)
+        return Report(payload=findings, table=_table(findings, out) if findings else ())
+
+    return Job(run=run, folder=context.run_folder)
+
+
+def _absolute(value: Any) -> Any:
+    """Existing paths made absolute, so that the stored configuration means the same everywhere; other words stay."""
+    if isinstance(value, list):
+        return [_absolute(entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    return str(path.absolute()) if path.exists() or value.startswith(("~", ".", "/")) else value
+
+
+def _save_config(config: Mapping[str, Any], file: Path) -> None:
+    from omegaconf import OmegaConf
+
+    part = file.with_suffix(".part")
+    OmegaConf.save(OmegaConf.create(dict(config)), part)
+    part.replace(file)
+
+
+def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
+    """What came out, each number with its denominator."""
+    counts = found["denominators"]
+    over = f"{counts['episodes']} validation episodes, {counts['windows']} windows"
+    unit = {"m": "m", "steps": "steps"}[found["displacement_unit"]]
+    rows = [
+        ("validation loss (Huber)", f"{found['val_loss']:.4f}   over {over}"),
+        *((f"  baseline {name.replace('_', ' ')}", f"{loss:.4f}") for name, loss in found["baselines"].items()),
+        ("RMSE of the velocities", f"{found['rmse']:.4f}"),
+        ("lateral sign right", _share(found["sign_accuracy"], counts["lateral_entries"], "entries")),
+        ("displacement error", _number(found["displacement_error"], unit, counts["whole_chunks"], "whole chunks")),
+        *(
+            (f"effect of the {name}", _effect(found["effects"][name]))
+            for name in ("instruction", "paraphrase", "image")
+        ),
+        ("trained parameters", f"{found['parameters']['trainable']:,} of {found['parameters']['total']:,}"),
+        ("checkpoint", f"{Path(found['checkpoint']).relative_to(out)}  {found['checkpoint_bytes'] / 2**20:.1f} MiB"),
+        ("speed", f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of it waiting for data"),
+        *(("note", line) for line in found["warnings"]),
+        ("TensorBoard", f"tensorboard --logdir {out.parent}"),
+    ]
+    return rows
+
+
+def _effect(effect: Mapping[str, Any]) -> str:
+    if effect["ratio"] is None:
+        return f"not measurable: {effect['reason']}"
+    interval = f" ({effect['ci'][0]:.2f} to {effect['ci'][1]:.2f})" if effect["ci"] else ""
+    return f"loss x {effect['ratio']:.2f}{interval}   over {effect['episodes']} episodes"
+
+
+def _share(value: float | None, count: int, of: str) -> str:
+    return "no lateral command in the data" if value is None else f"{value:.1%}   of {count} {of}"
+
+
+def _number(value: float | None, unit: str, count: int, of: str) -> str:
+    return "no whole chunk in the data" if value is None else f"{value:.3f} {unit}   over {count} {of}"
+
+
+COMMAND = Command(
+    name="train",
+    summary="Fine-tunes a policy on a folder of episodes.",
+    examples=(
+        "mobile-vla train data.root=episodes model=kosmos2 experiment=mobile_vla_lora trainer=gpu",
+        "mobile-vla train data.root=episodes experiment=demo",
+        "mobile-vla train data.root=[day1,day2] model.weights=~/kosmos-2 model/lora=text trainer.max_epochs=20",
+        "mobile-vla train run=runs/train/2026-01-31_09-00-00_demo trainer.max_epochs=12",
+        "mobile-vla train config=runs/train/2026-01-31_09-00-00_demo/config.yaml seed=1",
+        "mobile-vla train --multirun data.root=episodes experiment=demo seed=0,1,2",
+    ),
+    prepare=prepare,
+    saved=("run", "config"),
+)

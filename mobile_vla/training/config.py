@@ -1,0 +1,44 @@
+"""All settings of a training, as frozen dataclasses; each lives beside what it configures, these join them."""
+
+from dataclasses import dataclass, field
+
+from mobile_vla.data.dataset import DataConfig
+from mobile_vla.models.policy import ModelConfig
+from mobile_vla.training.callbacks.figures import FiguresConfig
+from mobile_vla.training.module import OptimizationConfig
+from mobile_vla.training.trainer import TrainerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """save_top_k best by `val_loss`, and the last one."""
+
+    save_top_k: int = 3
+    save_last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbacksConfig:
+    """One entry a concern."""
+
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    figures: FiguresConfig | None = field(default_factory=FiguresConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerConfig:
+    tensorboard: bool = True
+    csv: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All of a training. `seed` fixes initialisation, order and dropout, but not what is held out (`data.split`)."""
+
+    data: DataConfig
+    model: ModelConfig
+    seed: int = 0
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)

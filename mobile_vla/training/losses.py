@@ -1,0 +1,28 @@
+"""The loss: Huber on normalised velocity chunks, over the entries that count."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def huber(predicted: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], delta: float) -> Float[Tensor, "*shape"]:
+    """Huber's loss, entry by entry: d^2 / 2 up to `delta`, delta (|d| - delta / 2) beyond (Huber 1964)."""
+    return F.huber_loss(predicted, target, reduction="none", delta=delta)
+
+
+def masked_huber(
+    predicted: Float[Tensor, "S W C A"],
+    target: Float[Tensor, "S W C A"],
+    mask: Bool[Tensor, "S W C"],
+    delta: float,
+    denominator: int | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over the valid entries and the components; `denominator` counts the valid entries of a larger whole.
+
+    With the valid entries of all accumulated batches and ranks as the denominator, the parts of an optimizer step
+    add up to the mean over the step, however unevenly its valid entries are spread.
+    """
+    losses = torch.where(mask.unsqueeze(-1), huber(predicted, target, delta), 0)
+    valid = int(mask.sum()) if denominator is None else denominator
+    return losses.sum() / (max(valid, 1) * predicted.shape[-1])

@@ -1,0 +1,167 @@
+"""Errors of predicted chunks, summed by episode; every number of a report is a ratio of two columns of this table.
+
+The episode is the unit: with sums by episode, the mean over a split, over a label, and the spread over episodes all
+come from one pass, and ranks add their tables without counting anything twice.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from mobile_vla.actions import ActionSpace
+from mobile_vla.batch import Batch
+from mobile_vla.data.schema import UNKNOWN, Episode
+from mobile_vla.training.displacement import Odometry
+from mobile_vla.training.losses import huber
+
+MOVING = 0.1  # of the largest speed: below it a command is neither left nor right
+
+
+class EpisodeSums(Metric):
+    """Columns, for each episode: windows, valid entries, Huber and squared errors by component and by horizon,
+    lateral signs, displacement errors. `columns` names where each begins and how wide it is."""
+
+    full_state_update = False
+
+    def __init__(self, episodes: Sequence[Episode], space: ActionSpace, chunk: int, delta: float):
+        super().__init__()
+        self.episodes = list(episodes)
+        self.space = space
+        self.chunk = chunk
+        self.delta = delta
+        self.odometry = Odometry.of(space, episodes)
+        self.row = {episode.id: i for i, episode in enumerate(self.episodes)}
+        widths = {
+            "windows": 1,
+            "entries": 1,
+            "huber": len(space.components),
+            "squared": len(space.components),
+            "horizon_entries": chunk,
+            "horizon_huber": chunk,
+            "horizon_squared": chunk,
+            "signs": 1,
+            "signs_right": 1,
+            "chunks": 1,
+            "displacement": 1,
+        }
+        self.columns: dict[str, slice] = {}
+        width = 0
+        for name, count in widths.items():
+            self.columns[name] = slice(width, width + count)
+            width += count
+        self.table: Tensor
+        self.add_state("table", torch.zeros(len(self.episodes), width), dist_reduce_fx="sum")
+
+    def update(self, predicted: Float[Tensor, "S W C A"], batch: Batch) -> None:
+        """Add the windows of a batch; predictions and targets are normalised, squared errors are in velocities."""
+        mask = batch.chunk_mask.unsqueeze(-1)
+        error = torch.where(mask, huber(predicted, batch.chunks, self.delta), 0)  # (S, W, C, A)
+        scale = predicted.new_tensor(self.space.scale())
+        squared = torch.where(mask, ((predicted - batch.chunks) * scale) ** 2, 0)
+        columns = [
+            torch.ones_like(error[:, 0, 0, :1]),
+            batch.chunk_mask.sum((1, 2))[:, None],
+            error.sum((1, 2)),
+            squared.sum((1, 2)),
+            batch.chunk_mask.sum(1),
+            error.sum((1, 3)),
+            squared.sum((1, 3)),
+            *self._signs(predicted, batch),
+            *self._displacements(predicted, batch),
+        ]
+        rows = [self.row[batch.window_pairs(s)[0].episode] for s in range(batch.num_windows)]
+        sums = torch.cat([column.to(self.table.dtype) for column in columns], dim=1)  # (S, K)
+        self.table.index_add_(0, torch.tensor(rows, device=self.table.device), sums)
+
+    def compute(self) -> Float[np.ndarray, "E K"]:
+        """The table over all ranks, in float64."""
+        return self.table.detach().cpu().double().numpy()
+
+    def _signs(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Entries with a lateral command, and those of them whose predicted velocity has the same sign: (S, 1) each."""
+        lateral = self.space.lateral
+        if lateral is None:
+            nothing = torch.zeros_like(predicted[:, 0, 0, :1])
+            return nothing, nothing
+        truth = self.space.denormalize(batch.chunks)[..., lateral]
+        guess = self.space.denormalize(predicted)[..., lateral]
+        fastest = max(abs(self.space.low[lateral]), abs(self.space.high[lateral]))
+        moving = batch.chunk_mask & (truth.abs() > MOVING * fastest)
+        right = moving & (truth.sign() == guess.sign())
+        return moving.sum((1, 2))[:, None], right.sum((1, 2))[:, None]
+
+    def _displacements(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Chunks that lie wholly inside the episode, and the sum of their errors at the end: (S, 1) each."""
+        whole = batch.chunk_mask.all(-1)  # (S, W)
+        error = self.odometry.error(self.space.denormalize(predicted), self.space.denormalize(batch.chunks))
+        return whole.sum(1, keepdim=True), torch.where(whole, error, 0).sum(1, keepdim=True)
+
+    def loss_by_episode(self, table: Float[np.ndarray, "E K"]) -> tuple[np.ndarray, np.ndarray]:
+        """(E,) Huber sums over entries and components, and (E,) how many entries x components they are over."""
+        entries = table[:, self.columns["entries"]][:, 0] * len(self.space.components)
+        return table[:, self.columns["huber"]].sum(axis=1), entries
+
+    def summary(self, table: Float[np.ndarray, "E K"], label_names: Sequence[str] = ()) -> dict[str, Any]:
+        """All metrics of the table, each group with its denominators; None where a denominator is 0."""
+        whole = self._summarize(table)
+        by_label: dict[str, dict[str, Any]] = {}
+        for name in label_names:
+            values = np.array([episode.label(name) for episode in self.episodes])
+            by_label[name] = {str(v): self._summarize(table[values == v], brief=True) for v in np.unique(values)}
+        return {**whole, "by_label": by_label}
+
+    def _summarize(self, table: Float[np.ndarray, "n K"], brief: bool = False) -> dict[str, Any]:
+        sums = {name: table[:, columns].sum(axis=0) for name, columns in self.columns.items()}
+        entries, parts = sums["entries"][0], len(self.space.components)
+        found = {
+            "loss": _ratio(sums["huber"].sum(), entries * parts),
+            "rmse": _root(_ratio(sums["squared"].sum(), entries * parts)),
+            "sign_accuracy": _ratio(sums["signs_right"][0], sums["signs"][0]),
+            "displacement_error": _ratio(sums["displacement"][0], sums["chunks"][0]),
+            "denominators": {
+                "episodes": int((table[:, self.columns["windows"]] > 0).sum()),
+                "windows": int(sums["windows"][0]),
+                "entries": int(entries),
+                "lateral_entries": int(sums["signs"][0]),
+                "whole_chunks": int(sums["chunks"][0]),
+            },
+        }
+        if brief:
+            return found
+        horizon = sums["horizon_entries"] * parts
+        return {
+            **found,
+            "displacement_unit": self.odometry.unit,
+            "by_component": {
+                name: {"loss": _ratio(sums["huber"][i], entries), "rmse": _root(_ratio(sums["squared"][i], entries))}
+                for i, name in enumerate(self.space.components)
+            },
+            "by_horizon": [
+                {
+                    "loss": _ratio(sums["horizon_huber"][c], horizon[c]),
+                    "rmse": _root(_ratio(sums["horizon_squared"][c], horizon[c])),
+                    "entries": int(sums["horizon_entries"][c]),
+                }
+                for c in range(self.chunk)
+            ],
+        }
+
+
+def label_names(episodes: Sequence[Episode], most: int = 8) -> list[str]:
+    """Labels worth a table: they take 2 to `most` values (sessions, which are days, are not one of them)."""
+    names = sorted({name for episode in episodes for name in episode.labels} - {"session"})
+    values = {name: {episode.label(name) for episode in episodes} for name in names}
+    return [name for name in names if len(values[name] - {UNKNOWN}) >= 2 and len(values[name]) <= most]
+
+
+def _ratio(sum: float, count: float) -> float | None:
+    return float(sum / count) if count else None
+
+
+def _root(square: float | None) -> float | None:
+    return None if square is None else float(np.sqrt(square))

@@ -1,0 +1,146 @@
+"""The LightningModule: step, loss, logging and optimizer. The model is a plain module that knows none of this."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from mobile_vla.batch import Batch
+from mobile_vla.checkpoints.trained import check_fits, trained_state
+from mobile_vla.models.policy import Policy
+from mobile_vla.training.losses import masked_huber
+from mobile_vla.training.metrics import EpisodeSums
+from mobile_vla.training.scalars import validation_scalars
+from mobile_vla.training.schedules import Schedule, learning_rate_factor
+
+REFERENCE_LR, REFERENCE_WIDTH = 1e-4, 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """lr: of adapters and action token; head_lr: of the head (the same if not given); huber_delta: in [-1, 1] units.
+
+    Without `lr` it follows the width of the contexts: Adam's best rate is inversely proportional to it (Yang et al.
+    2022, "Tensor Programs V"), and 1e-4 is the known one at width 2048.
+    warmup_epochs  length of the linear warm-up;  final_lr  share of the learning rate that `cosine` ends at
+    """
+
+    lr: float | None = None
+    head_lr: float | None = None
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 0.1
+    final_lr: float = 0.05
+    huber_delta: float = 1.0
+
+    def __post_init__(self):
+        for name in ("lr", "head_lr", "huber_delta"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"optimization.{name} must be positive, got {value}")
+        if self.weight_decay < 0 or self.warmup_epochs < 0 or not 0 <= self.final_lr <= 1:
+            raise ValueError(
+                "optimization: weight_decay and warmup_epochs must not be negative and final_lr must lie in [0, 1], "
+                f"got {self.weight_decay}, {self.warmup_epochs}, {self.final_lr}"
+            )
+
+    def lr_at(self, width: int) -> float:
+        """The learning rate for contexts of this width."""
+        return self.lr if self.lr is not None else REFERENCE_LR * REFERENCE_WIDTH / width
+
+
+class PolicyModule(LightningModule):
+    """Trains a `Policy`; validation fills a table of sums by episode, which every validation number is read from."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: OptimizationConfig,
+        sums: EpisodeSums,
+        *,
+        steps_per_epoch: int,
+        max_epochs: int,
+        seed: int,
+        label_names: list[str],
+        checkpoint_metadata: dict[str, Any],
+    ):
+        super().__init__()
+        self.strict_loading = False  # checkpoints hold only what is trained; the names are checked below instead
+        self.policy = policy
+        self.config = config
+        self.sums = sums
+        self.steps_per_epoch = steps_per_epoch
+        self.max_epochs = max_epochs
+        self.seed = seed
+        self.label_names = label_names
+        self.checkpoint_metadata = checkpoint_metadata
+
+    def on_train_epoch_start(self) -> None:
+        self.policy.train()  # Lightning keeps the modes it finds, and a loaded backbone comes in eval mode
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout is a pure function of where training stands, so a resumed run draws what it would have drawn.
+        torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        predicted = self.policy(batch)
+        delta = self.config.huber_delta
+        loss = masked_huber(predicted, batch.chunks, batch.chunk_mask, delta, batch.denominator)
+        # Lightning divides by the accumulated batches and averages over ranks; the denominator has counted both.
+        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        shown = masked_huber(predicted.detach(), batch.chunks, batch.chunk_mask, delta)
+        self.log("train/loss", shown, prog_bar=True, batch_size=batch.num_windows)
+        return loss * parts
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            gradients = [weight.grad for weight in self.policy.trained().values() if weight.grad is not None]
+            self.log("train/grad_norm", nn.utils.get_total_norm(gradients))
+            self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.sums.update(self.policy(batch), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        table = self.sums.compute()
+        if self.trainer.sanity_checking:
+            return
+        scalars = validation_scalars(self.sums.summary(table, self.label_names))
+        synchronize = self.trainer.world_size > 1
+        self.log("val_loss", scalars.pop("val_loss"), prog_bar=True, sync_dist=synchronize)
+        self.log_dict(scalars, sync_dist=synchronize)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self._parameter_groups(), betas=self.config.betas)
+        factor = learning_rate_factor(
+            self.config.schedule,
+            warmup_steps=round(self.config.warmup_epochs * self.steps_per_epoch),
+            total_steps=self.steps_per_epoch * self.max_epochs,
+            final=self.config.final_lr,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = trained_state(self.policy)
+        checkpoint["mobile_vla"] = self.checkpoint_metadata
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_fits(self.policy, checkpoint)
+        checkpoint["state_dict"] = {f"policy.{name}": value for name, value in checkpoint["state_dict"].items()}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Weight matrices decay, vectors do not (norms, biases and the action token have a scale of their own)."""
+        lr = self.config.lr_at(self.policy.backbone.context_width)
+        rates = {"backbone": lr, "head": self.config.head_lr or lr}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, weight in self.policy.trained().items():
+            decay = self.config.weight_decay if weight.ndim > 1 else 0.0
+            groups.setdefault((rates[name.split(".")[0]], decay), []).append(weight)
+        return [{"params": weights, "lr": lr, "weight_decay": decay} for (lr, decay), weights in groups.items()]

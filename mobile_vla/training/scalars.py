@@ -1,0 +1,38 @@
+"""Names of the logged scalars, laid out for comparing runs: one group of charts for each question."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CHART_LAYOUT = {  # TensorBoard's custom scalars: what belongs into one chart
+    "loss": {
+        "validation against baselines": ["Multiline", ["^val_loss$", "^baseline/.*"]],
+        "training and validation": ["Multiline", ["^train/loss$", "^val_loss$"]],
+    },
+    "errors": {
+        "RMSE by component": ["Multiline", ["^val_component/rmse_.*"]],
+        "RMSE by horizon": ["Multiline", ["^val_horizon/rmse_.*"]],
+    },
+    "effects": {"of instruction and image": ["Multiline", ["^effect/.*"]]},
+}
+
+
+def validation_scalars(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one validation; what has no denominator has no scalar."""
+    found = {
+        "val_loss": summary["loss"],
+        "val/rmse": summary["rmse"],
+        "val/sign_accuracy": summary["sign_accuracy"],
+        f"val/displacement_error_{summary['displacement_unit']}": summary["displacement_error"],
+        "val/episodes": summary["denominators"]["episodes"],
+        "val/windows": summary["denominators"]["windows"],
+    }
+    for name, errors in summary["by_component"].items():
+        found |= {f"val_component/{kind}_{name}": errors[kind] for kind in ("loss", "rmse")}
+    for step, errors in enumerate(summary["by_horizon"], start=1):
+        found |= {f"val_horizon/{kind}_{step:02d}": errors[kind] for kind in ("loss", "rmse")}
+    for label, values in summary["by_label"].items():
+        for value, errors in values.items():
+            kinds = ("loss", "rmse", "sign_accuracy", "displacement_error")
+            found |= {f"val_label/{label}={value}/{kind}": errors[kind] for kind in kinds}
+            found[f"val_label/{label}={value}/episodes"] = errors["denominators"]["episodes"]
+    return {name: float(value) for name, value in found.items() if value is not None}

@@ -1,0 +1,50 @@
+"""A run's TensorBoard: charts laid out for comparing, the HParams tab filled from the first minute, findings as text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.tensorboard.summary import hparams
+
+from mobile_vla.training.scalars import CHART_LAYOUT
+
+COMPARED = ("val_loss", "val/rmse", "val/sign_accuracy", "effect/instruction", "effect/image")
+
+
+class Board(TensorBoardLogger):
+    """Events lie in the run's folder itself, so that the folder's name is the run's name in TensorBoard."""
+
+    def __init__(self, folder: Path):
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Fill the HParams tab; its metrics are scalars that the run logs anyway, so nothing is written for them."""
+        flat = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in flatten(config)}
+        writer = self.experiment._get_file_writer()
+        for summary in hparams(flat, dict.fromkeys(COMPARED, 0.0)):
+            writer.add_summary(summary)
+        self.experiment.add_custom_scalars(CHART_LAYOUT)
+
+    @rank_zero_only
+    def log_findings(self, scalars: Mapping[str, float | None], lines: Sequence[str], step: int) -> None:
+        """What was found at the end: scalars where there are any, and sentences."""
+        for name, value in scalars.items():
+            if value is not None:
+                self.experiment.add_scalar(name, value, step)
+        self.experiment.add_text("findings", "\n".join(f"- {line}" for line in lines) or "nothing to report", step)
+        self.experiment.flush()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted name, value) of every leaf; lists are leaves."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            leaves += flatten(value, f"{name}.")
+        elif value is not None:
+            leaves.append((name, value))
+    return leaves

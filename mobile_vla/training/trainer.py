@@ -1,0 +1,127 @@
+"""From the user's `trainer` settings to Lightning's Trainer: where it runs, in which precision, for how long."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from mobile_vla.errors import UserError
+
+COMPUTE_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # short forms
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """Names and meanings are those of Lightning's Trainer.
+
+    accelerator  auto | cpu | gpu | mps;  precision  auto | 32-true | bf16-mixed | 16-mixed (frozen weights are held
+                 in it, trained ones in float32)
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int | tuple[int, ...] = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    max_epochs: int = 10
+    max_steps: int = -1
+    max_time: str | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    check_val_every_n_epoch: int = 1
+    limit_train_batches: int | float = 1.0
+    limit_val_batches: int | float = 1.0
+    num_sanity_val_steps: int = 0
+    log_every_n_steps: int = 10
+    deterministic: bool | Literal["warn"] = False
+    enable_progress_bar: bool = True
+
+    def __post_init__(self):
+        precision = PRECISIONS.get(self.precision, self.precision)
+        if precision not in (*COMPUTE_DTYPES, "auto"):
+            raise UserError(f"trainer.precision must be one of {['auto', *COMPUTE_DTYPES]}, got '{self.precision}'")
+        for name in ("max_epochs", "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def num_devices(self) -> int:
+        return len(self.devices) if isinstance(self.devices, tuple) else self.devices
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where training really runs: no `auto` is left."""
+
+    accelerator: Literal["cpu", "gpu", "mps"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return COMPUTE_DTYPES[self.precision]
+
+
+def choose_machine(config: TrainerConfig) -> Machine:
+    """Resolve `auto`; `UserError` for what this machine does not have or cannot compute in."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if cuda else "mps" if mps else "cpu"
+    if accelerator == "gpu" and not cuda:
+        raise UserError(
+            "trainer.accelerator=gpu: no CUDA device is visible here (torch.cuda.is_available() is False); expected a "
+            "CUDA build of torch and a working driver; use trainer=cpu or trainer=auto"
+        )
+    if accelerator == "mps" and not mps:
+        raise UserError("trainer.accelerator=mps: torch has no MPS device here; use trainer=cpu or trainer=auto")
+    if accelerator == "gpu" and config.num_devices > torch.cuda.device_count():
+        raise UserError(
+            f"trainer.devices={config.num_devices}, but {torch.cuda.device_count()} CUDA devices are visible"
+        )
+    precision = PRECISIONS.get(config.precision, config.precision)
+    if precision == "auto":
+        bf16 = accelerator == "gpu" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if bf16 else "32-true"
+    if precision == "16-mixed" and accelerator != "gpu":
+        raise UserError(
+            f"trainer.precision=16-mixed needs a GPU, got accelerator {accelerator} (Lightning would silently compute "
+            "in bf16); use trainer.precision=bf16-mixed or 32-true"
+        )
+    if precision != "32-true" and accelerator == "mps":
+        raise UserError(f"trainer.precision={precision}: MPS computes in float32 only; use trainer.precision=32-true")
+    return Machine(accelerator, precision)
+
+
+def build_trainer(
+    config: TrainerConfig, machine: Machine, out: Path, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> Trainer:
+    """The Trainer; samplers are ours, since order is planned and ranks must not be dealt duplicates."""
+    return Trainer(
+        accelerator=machine.accelerator,
+        precision=machine.precision,
+        devices=list(config.devices) if isinstance(config.devices, tuple) else config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps,
+        max_time=config.max_time,
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        gradient_clip_val=config.gradient_clip_val,
+        check_val_every_n_epoch=config.check_val_every_n_epoch,
+        limit_train_batches=config.limit_train_batches,
+        limit_val_batches=config.limit_val_batches,
+        num_sanity_val_steps=config.num_sanity_val_steps,
+        log_every_n_steps=config.log_every_n_steps,
+        deterministic=config.deterministic,
+        enable_progress_bar=config.enable_progress_bar,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=out,
+        callbacks=list(callbacks),
+        logger=list(loggers),
+    )
