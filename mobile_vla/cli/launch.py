@@ -62,6 +62,7 @@ def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
             return _sweep(call, composition, check)
         overrides = [quote_literal(text) for text in typed]
         check.check(overrides)
+        overrides = check.add_to_tables(overrides, overrides)
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
         overrides += _settle(overrides, "RUN")
@@ -139,10 +140,12 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
     swept = _expand(call, composition)
     for job in swept:
         check.check(job)
-    first = composition.compose([*swept[0], *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN)
+    first = composition.compose(
+        [*check.add_to_tables(swept[0], swept[0]), *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN
+    )
     parent = _make_parent(call, first)
     task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
-    overrides = [*call.typed, *_settle(call.typed, "MULTIRUN", parent)]
+    overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
     try:
         returned = composition.hydra.multirun(composition.name, task, overrides)
     except (HydraException, OmegaConfBaseException) as error:

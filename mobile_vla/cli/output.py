@@ -9,7 +9,7 @@ from mobile_vla.errors import UserError
 
 MAX_NAME = 60
 # Settings that say where things lie, not what a run is.
-PLACES = {"out", "name", "run", "config", "root", "path", "left", "right", "stores", "runs", "against", "store"}
+PLACES = {"out", "name", "run", "config", "path", "left", "right", "stores", "runs", "against", "store"}
 
 
 def name_run(overrides: Sequence[str]) -> str:
@@ -19,7 +19,7 @@ def name_run(overrides: Sequence[str]) -> str:
         key, equals, value = override.lstrip("+").partition("=")
         last = re.split(r"[./]", key.partition("@")[0])[-1]
         value = value.strip("'\"")
-        is_place = last in PLACES or "/" in value or "\\" in value or value.startswith("~")
+        is_place = key in PLACES or last == "root" or "/" in value or "\\" in value or value.startswith("~")
         if key.startswith(("hydra.", "hydra/")) or (equals and is_place):
             continue
         part = make_file_name(f"{last}-{value}" if equals else f"no-{last.lstrip('~')}")

@@ -46,17 +46,35 @@ class OverrideCheck:
 
     def check(self, overrides: Sequence[str]) -> None:
         """A UserError for the first of one job's overrides that has no place in its configuration."""
+        parsed, composed = self._read(overrides)
+        for override in parsed:
+            if not self._chooses(override):
+                self._check_setting(override, composed)
+        self._check_missing(parsed, composed)
+
+    def add_to_tables(self, overrides: Sequence[str], job: Sequence[str]) -> list[str]:
+        """The overrides, those that fill an empty mapping marked so that Hydra lets them.
+
+        A mapping that is empty in the files (`table: {}`) is a table whose keys are the user's. `job` are the
+        overrides of one job, whose groups say which mappings there are.
+        """
+        composed = self._read(job)[1]
+        opened = []
+        for text in overrides:
+            key, _, value = text.partition("=")
+            fills = is_in_table(composed, key) or (value.lstrip().startswith("{") and is_table(composed, key))
+            opened.append(f"++{text}" if fills else text)
+        return opened
+
+    def _read(self, overrides: Sequence[str]) -> tuple[list[Override], DictConfig]:
+        """The overrides in Hydra's grammar, and what their choices of groups compose to."""
         for argument in overrides:  # the form of keys first: the parser below blames the value
             self._check_key_form(argument)
         parsed = self.composition.parse(overrides)
         choices = [override for override in parsed if self._chooses(override)]
         for override in choices:
             self._check_choice(override)
-        composed = self._compose(tuple(str(override.input_line) for override in choices))
-        for override in parsed:
-            if not self._chooses(override):
-                self._check_setting(override, composed)
-        self._check_missing(parsed, composed)
+        return parsed, self._compose(tuple(str(override.input_line) for override in choices))
 
     def _chooses(self, override: Override) -> bool:
         return self.composition.is_group(override.key_or_group) and not isinstance(override.value(), dict)
@@ -133,6 +151,8 @@ class OverrideCheck:
 
     def _check_place(self, key: str, override: Override, value: Any, composed: DictConfig) -> None:
         found, node = find_node(composed, key)
+        if is_in_table(composed, key) or (is_table(composed, key) and isinstance(value, dict)):
+            return
         if not found:
             raise self._unknown(key, composed)
         if override.is_delete():
@@ -175,6 +195,8 @@ class OverrideCheck:
         while "." in parent:  # the settings beside it, where its mapping exists
             parent = parent.rpartition(".")[0]
             found, node = find_node(composed, parent)
+            if found and OmegaConf.is_dict(node) and len(node) == 0:
+                return ": names are made of letters (a to z), digits, '_' and '-'"
             if found and OmegaConf.is_dict(node):
                 return f": '{parent}' has {', '.join(map(str, node))}"
         return f": there are {', '.join(str(name) for name in composed if name != 'hydra')}"
@@ -202,6 +224,18 @@ def find_node(composed: DictConfig, key: str) -> tuple[bool, Any]:
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
         return True, node
     return True, None if OmegaConf.is_config(node) else node._value()
+
+
+def is_table(composed: DictConfig, key: str) -> bool:
+    """True where the key is a mapping that is empty."""
+    node = find_node(composed, key)[1]
+    return isinstance(node, DictConfig) and not node._is_missing() and len(node) == 0
+
+
+def is_in_table(composed: DictConfig, key: str) -> bool:
+    """True where the key lies below a mapping that is empty."""
+    parts = key.split(".")
+    return any(is_table(composed, ".".join(parts[:length])) for length in range(1, len(parts)))
 
 
 def list_keys(composed: DictConfig, hydra: bool = False) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Task:
         if self.parent is None:
             return find_outcome(lambda: self._do(composed, self.typed, None, rank), rank)
         hydra = HydraConfig.get()
-        overrides = tuple(str(text) for text in hydra.overrides.task)
+        overrides = tuple(str(text).removeprefix("++") for text in hydra.overrides.task)
         index = int(hydra.job.num)
         varied = [text for text in overrides if text not in self.typed] or list(overrides)
         folder = f"{index}_{name_run(varied)}"

@@ -31,7 +31,7 @@ text: plain
 nothing: null
 resolution: [720, 1280]
 """,
-    "data/lab.yaml": "root: episodes  # where the episodes lie\npattern: '*.h5'\n",
+    "data/lab.yaml": "root: episodes  # where the episodes lie\npattern: '*.h5'\ntable: {}\n",
     "data/elsewhere.yaml": "root: ???\npattern: '*.h5'\n",
     "model/big.yaml": "defaults:\n  - lora: text\n  - _self_\nname: big\nhidden: 8\n",
     "model/tiny.yaml": "defaults:\n  - lora: text\n  - _self_\nname: tiny\nhidden: 2\ntiny_only: 1\n",

@@ -84,6 +84,17 @@ def test_a_mapping_may_be_switched_off_with_null(bench):
     assert bench.config["model"]["lora"] is None
 
 
+def test_the_keys_of_an_empty_table_are_the_users(bench):
+    assert bench.run("data.table.left=go (left), now", "data.table.왼쪽.x=1") == 2
+    assert bench.run("data.table.left=go (left), now", "data.table.a.b=1") == 0
+    assert bench.config["data"]["table"] == {"left": "go (left), now", "a": {"b": 1}}
+    assert bench.run("data.table={left: go, right: stay}") == 0
+    assert bench.config["data"]["table"] == {"left": "go", "right": "stay"}
+    assert bench.run("--multirun", "data.table.left=a,b", "out=sweep") == 0
+    assert [config["data"]["table"] for config, _ in bench.prepared[-2:]] == [{"left": "a"}, {"left": "b"}]
+    assert bench.ran[-1].name == "1_left-b"
+
+
 def test_hydras_flags_work(bench, capsys, tmp_path):
     assert bench.run("--cfg", "job", "seed=3") == 0
     assert "seed: 3" in capsys.readouterr().out

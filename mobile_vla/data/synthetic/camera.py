@@ -20,7 +20,7 @@ NEAR_M = 0.05  # what is nearer than this is cut off
 FAR_M = 16.0  # floor tiles and pilasters are not drawn beyond
 TILE_M = 2 * STEP_M
 WALL_M = 3.0  # height of the walls
-CEILING, FLOOR, TILE = (225, 228, 232), (172, 166, 156), (140, 134, 124)
+CEILING, FLOOR, TILE = (222, 224, 228), (190, 186, 178), (172, 168, 160)
 
 
 class Camera:
@@ -105,8 +105,8 @@ def _walls(scene: Scene, eye: np.ndarray) -> list[tuple[np.ndarray, int]]:
     starts = starts[np.abs(starts - eye[0]) < FAR_M]
     pilasters = [_upright((x, y), (x + 0.3, y)) for x in starts for y in (right, left)]
     grey = scene.wall_grey
-    walls = [(ends, grey), (sides, grey - 20)]
-    return [*walls, (np.stack(pilasters), grey - 50)] if pilasters else walls
+    walls = [(ends, grey), (sides, grey - 8)]
+    return [*walls, (np.stack(pilasters), grey - 22)] if pilasters else walls
 
 
 def _upright(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:

@@ -19,7 +19,7 @@ SPEED_M_S = 1.15  # one key held down
 STEP_S = 0.4  # how long one command is held
 STEP_M = SPEED_M_S * STEP_S
 ROBOT_HALF_M = 0.2  # the robot fills a square of 0.4 m
-CLEARANCE_M = 0.5  # from the robot's centre to a box that it passes
+CLEARANCE_M = 0.73  # from the robot's centre to a box that it passes
 START_GAP_M = 0.6  # from the robot's centre to the front of the box, where the sidestep happens
 PAST_M = 0.23  # the robot's centre beyond the back of the box, where it may turn to the target
 STOP_M = 0.8  # from the robot's centre to the target, where the way ends
@@ -27,7 +27,7 @@ REFERENCE_FRAMES = 18  # the distances below fit into so many frames; longer epi
 APPROACH_STEPS = (1, 5)  # least and most steps to the place of the sidestep
 FINAL_STEPS = 4  # from beside the box to the target; the same in every scene, so the target's size tells the phase
 
-WIDTH_STEPS = {(1, "hori"): 6, (1, "vert"): 5, (2, "hori"): 7, (2, "vert"): 5}  # from one passing lane to the other
+WIDTH_STEPS = {(1, "hori"): 6, (1, "vert"): 6, (2, "hori"): 8, (2, "vert"): 6}  # from one passing lane to the other
 DEPTH_STEPS = {(1, "hori"): 3, (1, "vert"): 5, (2, "hori"): 3, (2, "vert"): 5}  # from the sidestep to past the box
 
 
@@ -117,14 +117,14 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     num_boxes, orientation = int(rng.integers(1, 3)), str(rng.choice(["hori", "vert"]))
     width_steps, depth_steps = WIDTH_STEPS[num_boxes, orientation], DEPTH_STEPS[num_boxes, orientation]
     scale = max(1.0, num_frames / REFERENCE_FRAMES)
-    approach = round(float(rng.integers(APPROACH_STEPS[0], APPROACH_STEPS[1] + 1)) * scale)
-    offset = int(rng.integers(0, width_steps + 1))  # steps to the left lane; the rest of the width to the right one
-    target_offset = int(rng.integers(-1, width_steps + 2))  # steps from the right lane, to the left
+    approach = round(float(rng.choice([1,3,5])) * scale)
+    offset = 2*int(rng.integers(1, width_steps//2))  # steps to the left lane; the rest of the width to the right one
+    target_offset = 2*int(rng.integers(0, width_steps//2 + 1))  # steps from the right lane, to the left
     jitter_x, jitter_y, jitter_target = rng.uniform(-0.05, 0.05, 3)
-    brightness = rng.uniform(0.85, 1.15)
+    brightness = rng.uniform(0.9, 1.1)
     room_right, room_left = rng.uniform(3.0, 3.8, 2)
     tile_x, tile_y = rng.uniform(0.0, 2 * STEP_M, 2)
-    wall_grey, noise_seed = int(rng.integers(185, 216)), int(rng.integers(2**31))
+    wall_grey, noise_seed = int(rng.integers(205, 221)), int(rng.integers(2**31))
 
     front = START_GAP_M + approach * STEP_M + jitter_x
     depth = depth_steps * STEP_M - START_GAP_M - PAST_M
@@ -134,7 +134,7 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     block = Box(x=front + depth / 2, y=y, depth=depth, width=width, height=0.7, colour=colour)
     target_x = block.back + PAST_M + round(FINAL_STEPS * scale) * STEP_M + STOP_M
     target_y = y + (target_offset - width_steps / 2) * STEP_M + jitter_target
-    target = Box(x=target_x + 0.15, y=target_y, depth=0.3, width=0.7, height=2.2, colour=(230, 25, 40))
+    target = Box(x=target_x + 0.15, y=target_y, depth=0.3, width=0.8, height=2.4, colour=(230, 25, 40))
     scene = Scene(
         boxes=_split(block, orientation) if num_boxes == 2 else (block,),
         target=target,

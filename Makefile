@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+# The first Python between 3.11 and 3.13; another one with: make PYTHON=python3.12 …
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_DATA := runs/demo-episodes
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(VENV)/.made ## make the environment in .venv
+
+$(VENV)/.made: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found; name one: make PYTHON=/path/to/python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: env $(DEMO_DATA)/synth.json ## write episodes, fine-tune the tiny model on them, show what came out
+	$(BIN)/mobile-vla train experiment=demo data.root=$(DEMO_DATA)
+
+$(DEMO_DATA)/synth.json: | env
+	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=160
+
+test: env ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: env ## run the tests that take minutes or gigabytes
+	$(BIN)/python -m pytest -m slow
+
+lint: env ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env ## check types
+	$(BIN)/pyright
+
+wheel: env ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## remove the environment and what builds leave, never runs
+	rm -rf $(VENV) build dist *.egg-info
+
+.PHONY: help env demo test test-slow lint types wheel clean
