@@ -3,6 +3,7 @@
 In: the settings of `conf/train.yaml`. Out: the run's folder, with `config.yaml` from which it can be repeated.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
     quiet_libraries()
     from mobile_vla.cli.ranks import refuse_sweep_over_ranks
+    from mobile_vla.cli.saved import write_config
     from mobile_vla.cli.typed import build
     from mobile_vla.training.config import TrainConfig
     from mobile_vla.training.run import Training
@@ -35,7 +37,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
     def run(out: Path) -> Report:
         if context.rank == 0:
-            _save_config(config, out / "config.yaml")
+            write_config(config, out / "config.yaml")
         with show_steps(enabled=shown) as progress:
             findings = training.run(out, progress)
         return Report(payload=findings, table=_table(findings, out) if findings else ())
@@ -53,20 +55,12 @@ def _absolute(value: Any) -> Any:
     return str(path.absolute()) if path.exists() or value.startswith(("~", ".", "/")) else value
 
 
-def _save_config(config: Mapping[str, Any], file: Path) -> None:
-    from omegaconf import OmegaConf
-
-    part = file.with_suffix(".part")
-    OmegaConf.save(OmegaConf.create(dict(config)), part)
-    part.replace(file)
-
-
 def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
     """What came out, each number with its denominator."""
     counts = found["denominators"]
     over = f"{counts['episodes']} validation episodes, {counts['windows']} windows"
-    unit = {"m": "m", "steps": "steps"}[found["displacement_unit"]]
-    rows = [
+    unit = found["displacement_unit"]
+    return [
         ("validation loss (Huber)", f"{found['val_loss']:.4f}   over {over}"),
         *((f"  baseline {name.replace('_', ' ')}", f"{loss:.4f}") for name, loss in found["baselines"].items()),
         ("RMSE of the velocities", f"{found['rmse']:.4f}"),
@@ -80,9 +74,19 @@ def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
         ("checkpoint", f"{Path(found['checkpoint']).relative_to(out)}  {found['checkpoint_bytes'] / 2**20:.1f} MiB"),
         ("speed", f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of it waiting for data"),
         *(("note", line) for line in found["warnings"]),
-        ("TensorBoard", f"tensorboard --logdir {out.parent}"),
+        ("TensorBoard", f"{_tensorboard()} --logdir {_short(out.parent)}"),
     ]
-    return rows
+
+
+def _tensorboard() -> str:
+    """The command beside this Python: what is typed works without activating an environment."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    return _short(beside) if beside.exists() else "tensorboard"
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _effect(effect: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """Figures of a few windows: chunks as curves, and frames with the arrows that were driven and predicted."""
 
+import logging
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")  # no display is needed, nor looked for
@@ -7,14 +10,27 @@ matplotlib.use("Agg")  # no display is needed, nor looked for
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mobile_vla.actions import ActionSpace
 from mobile_vla.batch import Batch
 
+HANGUL_FONTS = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "UnDotum")
 TRUE, PREDICTED = "#1b7837", "#b2182b"
 MAX_WINDOWS = 4
+
+
+def _use_hangul() -> None:
+    """Add an installed Korean font behind the default one; without any, Korean instructions are drawn as boxes."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in HANGUL_FONTS if name in installed)]
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")
+
+
+_use_hangul()
 
 
 def chunk_figure(predicted: Float[Tensor, "S W C A"], batch: Batch, space: ActionSpace) -> Figure:

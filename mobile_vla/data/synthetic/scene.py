@@ -117,9 +117,11 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     num_boxes, orientation = int(rng.integers(1, 3)), str(rng.choice(["hori", "vert"]))
     width_steps, depth_steps = WIDTH_STEPS[num_boxes, orientation], DEPTH_STEPS[num_boxes, orientation]
     scale = max(1.0, num_frames / REFERENCE_FRAMES)
-    approach = round(float(rng.choice([1,3,5])) * scale)
-    offset = 2*int(rng.integers(1, width_steps//2))  # steps to the left lane; the rest of the width to the right one
-    target_offset = 2*int(rng.integers(0, width_steps//2 + 1))  # steps from the right lane, to the left
+    approach = round(float(rng.choice([2, 4, 6])) * scale)
+    offset = 2 * int(
+        rng.integers(0, width_steps // 2 + 1)
+    )  # steps to the left lane; the rest of the width to the right one
+    target_offset = 2 * int(rng.integers(0, width_steps // 2 + 1))  # steps from the right lane, to the left
     jitter_x, jitter_y, jitter_target = rng.uniform(-0.05, 0.05, 3)
     brightness = rng.uniform(0.9, 1.1)
     room_right, room_left = rng.uniform(3.0, 3.8, 2)
