@@ -12,6 +12,11 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|torch|transformers|peft)\b.*")
+
+
+def quiet_loggers() -> None:
+    """After they are imported, since they set their own levels then."""
+    if not os.environ.get("MOBILE_VLA_VERBOSE"):
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "httpx"):
+            logging.getLogger(name).setLevel(logging.ERROR)

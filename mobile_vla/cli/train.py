@@ -16,7 +16,7 @@ PATHS = (("data", "root"), ("data", "pack_dir"), ("model", "weights"))  # settin
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check settings, machine, model and data; the job trains."""
     from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.quiet import quiet_libraries
+    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
 
     quiet_libraries()
     from mobile_vla.cli.ranks import refuse_sweep_over_ranks
@@ -25,6 +25,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     from mobile_vla.training.config import TrainConfig
     from mobile_vla.training.run import Training
 
+    quiet_loggers()
     for group, key in PATHS:
         config[group][key] = _absolute(config[group][key])
     settings = build(TrainConfig, config)
@@ -90,8 +91,6 @@ def _short(path: Path) -> str:
 
 
 def _effect(effect: Mapping[str, Any]) -> str:
-    if effect["ratio"] is None:
-        return f"not measurable: {effect['reason']}"
     interval = f" ({effect['ci'][0]:.2f} to {effect['ci'][1]:.2f})" if effect["ci"] else ""
     return f"loss x {effect['ratio']:.2f}{interval}   over {effect['episodes']} episodes"
 

@@ -13,9 +13,10 @@ from scipy import stats
 from mobile_vla.actions import ActionSpace
 from mobile_vla.data.schema import UNKNOWN, Episode
 
-MIN_PURITY = 0.9  # a label is what texts mean if a text predicts it this well on other episodes
+MIN_PURITY = 0.9  # a label is what texts mean if a text predicts it this well on other episodes,
+ALPHA = 0.01  # and better than chance; also the level at which actions are said to depend on the instruction
 PROGRESS_BINS = 6
-ALPHA = 0.05
+PERMUTATIONS = 999
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,26 @@ class Meanings:
 def find_meanings(episodes: Sequence[Episode], label: str) -> Meanings:
     """Group texts by the value of `label` that they go with, if they predict it.
 
-    Each episode's label is predicted from the other episodes with the same text, so a text that occurs once is no
-    evidence. Below `MIN_PURITY` the texts do not mean this label.
+    Each episode's label is predicted from the other episodes with the same text (a text that occurs once is no
+    evidence). The texts mean this label if that is right for `MIN_PURITY` of them, and more often than the commonest
+    value alone would be (one-sided binomial test); a label that never varies explains nothing.
     """
     values: dict[str, Counter[str]] = defaultdict(Counter)
     for episode in episodes:
         values[episode.instruction][episode.label(label)] += 1
-    hits = 0
+    right = tried = 0
     for episode in episodes:
-        others = values[episode.instruction] - Counter([episode.label(label)])
         own = episode.label(label)
-        hits += own != UNKNOWN and bool(others) and others.most_common(1)[0][0] == own
-    if hits < MIN_PURITY * len(episodes):
+        others = values[episode.instruction] - Counter([own])
+        if others:
+            tried += 1
+            right += own != UNKNOWN and others.most_common(1)[0][0] == own
+    commonest = max(Counter(episode.label(label) for episode in episodes).values()) / len(episodes)
+    if (
+        not tried
+        or right < MIN_PURITY * tried
+        or stats.binomtest(right, tried, commonest, alternative="greater").pvalue > ALPHA
+    ):
         return Meanings({text: text for text in values}, known=False)
     return Meanings({text: counts.most_common(1)[0][0] for text, counts in values.items()}, known=True)
 
@@ -56,35 +65,31 @@ def find_meanings(episodes: Sequence[Episode], label: str) -> Meanings:
 def why_no_dependence(episodes: Sequence[Episode], space: ActionSpace, meanings: Meanings) -> str | None:
     """None if the actions depend on the instruction; else, in a sentence, why this data cannot show its effect.
 
-    Each episode's actions (normalised, averaged over bins of progress) are predicted by the mean of all other
-    episodes, and by that mean moved towards the one of the other episodes with the same meaning, by n / (n + 1) for
-    n of them. The instruction counts if the second error is smaller by a one-sided paired t-test over episodes.
+    Each episode's actions are averaged over bins of progress. The statistic is how much of their variance between
+    episodes the means by meaning take up, against the mean of all; its null distribution comes from permuting the
+    instructions of whole episodes (an exact test, whatever the episodes' lengths and distribution).
     """
     if len({episode.instruction for episode in episodes}) < 2:
         return "every episode has the same instruction"
-    if meanings.known and len(set(meanings.of.values())) < 2:
-        return f"all instructions ask for the same ({next(iter(meanings.of.values()))})"
-    profiles = np.stack([_profile(episode, space) for episode in episodes])  # (E, bins, A)
-    groups = np.array([meanings.of[episode.instruction] for episode in episodes])
-    gains = []
-    for i, profile in enumerate(profiles):
-        others = np.arange(len(profiles)) != i
-        same = others & (groups == groups[i])
-        overall = np.nanmean(profiles[others], axis=0)
-        if not same.any():
-            gains.append(0.0)
-            continue
-        weight = same.sum() / (same.sum() + 1)
-        moved = overall + weight * (np.nanmean(profiles[same], axis=0) - overall)
-        gains.append(np.nanmean((profile - overall) ** 2 - (profile - moved) ** 2))
-    if len(gains) > 2 and np.ptp(gains) > 0:
-        p_value = stats.ttest_1samp(gains, 0, alternative="greater").pvalue
-        if p_value < ALPHA:
-            return None
+    profiles = np.stack([_profile(episode, space).ravel() for episode in episodes])  # (E, bins * A)
+    profiles = np.nan_to_num(profiles - np.nanmean(profiles, axis=0))
+    groups = np.unique([meanings.of[episode.instruction] for episode in episodes], return_inverse=True)[1]
+    rng = np.random.default_rng(0)
+    observed = _explained(profiles, groups)
+    at_least = sum(_explained(profiles, rng.permutation(groups)) >= observed for _ in range(PERMUTATIONS))
+    p_value = (1 + at_least) / (1 + PERMUTATIONS)
+    if p_value <= ALPHA:
+        return None
     return (
-        "the recorded actions do not depend on the instruction: the mean action of an instruction predicts an episode "
-        f"no better than the mean of all ({len(episodes)} episodes, {len(set(groups))} instructions)"
+        "the recorded actions do not depend on the instruction: the mean action by instruction says no more about an "
+        f"episode than the mean of all (p = {p_value:.2f}, {len(episodes)} episodes, {groups.max() + 1} instructions)"
     )
+
+
+def _explained(profiles: np.ndarray, groups: np.ndarray) -> float:
+    """Sum of squares between groups of centred rows."""
+    members = np.eye(groups.max() + 1)[groups]  # (E, G)
+    return float(((members.T @ profiles) ** 2 / members.sum(axis=0)[:, None]).sum())
 
 
 def _profile(episode: Episode, space: ActionSpace) -> np.ndarray:

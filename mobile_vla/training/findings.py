@@ -1,4 +1,4 @@
-"""What a trained policy is worth on a part of the split: metrics, baselines beside them, and the effects of its inputs."""
+"""What a trained policy is worth on a part of the split: metrics, baselines beside them, effects of its inputs."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run's TensorBoard: charts laid out for comparing, the HParams tab filled from the first minute, findings as text."""
+"""A run's TensorBoard: charts laid out for comparing, the HParams tab filled from the start, findings as text."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +27,11 @@ class Board(TensorBoardLogger):
         for summary in hparams(flat, dict.fromkeys(COMPARED, 0.0)):
             writer.add_summary(summary)
         self.experiment.add_custom_scalars(CHART_LAYOUT)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Flush; the configuration is in `config.yaml`, and needs no second copy."""
+        self.experiment.flush()
 
     @rank_zero_only
     def log_findings(self, scalars: Mapping[str, float | None], lines: Sequence[str], step: int) -> None:

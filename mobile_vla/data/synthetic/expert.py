@@ -2,7 +2,7 @@
 
 Closed loop: an action is a function of the scene, the pose and the side alone, so it can be asked anywhere on the way,
 also where a policy has gone astray. Up to the box, sidestep to the lane of the given side, past the box, across to
-the target's line while driving on, up to the target, stop.
+the target's line (the last step of it while driving on), up to the target, stop.
 """
 
 import numpy as np

@@ -17,7 +17,7 @@ Layout = Literal["flat", "nested", "jpeg"]
 EPISODES_PER_SESSION = 24
 EPISODE_SLOT_S = 180
 FIRST_DAY = datetime(2025, 1, 6)
-CLOSE_M, MEDIUM_M = 1.75, 2.67  # from the robot's start to the front of the box: below it close, below it medium
+CLOSE_M, MEDIUM_M = 1.98, 2.90  # from the robot's start to the front of the box: below it close, below it medium
 CENTRE_M = 0.69  # a target within this of the line on which the robot starts is in the centre
 
 

@@ -19,12 +19,12 @@ SPEED_M_S = 1.15  # one key held down
 STEP_S = 0.4  # how long one command is held
 STEP_M = SPEED_M_S * STEP_S
 ROBOT_HALF_M = 0.2  # the robot fills a square of 0.4 m
-CLEARANCE_M = 0.73  # from the robot's centre to a box that it passes
+CLEARANCE_M = 0.73  # from the robot's centre to the side of a box that it passes
 START_GAP_M = 0.6  # from the robot's centre to the front of the box, where the sidestep happens
-PAST_M = 0.23  # the robot's centre beyond the back of the box, where it may turn to the target
+PAST_M = 0.23  # the robot's centre beyond the back of the box, where it may turn to the target's line
 STOP_M = 0.8  # from the robot's centre to the target, where the way ends
 REFERENCE_FRAMES = 18  # the distances below fit into so many frames; longer episodes get a longer hall
-APPROACH_STEPS = (1, 5)  # least and most steps to the place of the sidestep
+APPROACH_STEPS = (2, 4, 6)  # to the place of the sidestep; steps of two tell apart well from afar
 FINAL_STEPS = 4  # from beside the box to the target; the same in every scene, so the target's size tells the phase
 
 WIDTH_STEPS = {(1, "hori"): 6, (1, "vert"): 6, (2, "hori"): 8, (2, "vert"): 6}  # from one passing lane to the other

@@ -21,7 +21,8 @@ class World:
     noise       standard deviation of the camera's noise, grey levels
     world       which world a seed's scene is sampled from
 
-    `pose` is (x [m], y [m], yaw [rad]), `scene` is the scene as it is now, `blocked` whether the last step was cut short.
+    `pose` is (x [m], y [m], yaw [rad]), `scene` is the scene as it is now, `blocked` tells whether something stopped
+    the robot in the last step.
     """
 
     def __init__(self, *, resolution: tuple[int, int] = (720, 1280), noise: float = 0.0, world: WorldName = "full"):

@@ -36,7 +36,8 @@ class SynthConfig:
 
     layout      flat | nested | jpeg
     world       full: the action needs image and instruction | instruction_blind: the image alone decides, the
-                instruction is drawn by itself | image_blind: the instruction alone decides | left_only: full, on the left
+                instruction is drawn by itself | image_blind: the instruction alone decides | left_only: as full,
+                and always on the left
     resolution  (height, width) of the frames in pixels
     frames      frames (and actions) an episode, 0.4 s each; beyond 18 the way gets longer in proportion
     noise       standard deviation of the camera's noise in grey levels; 0 compresses well, about 6 gives files as
@@ -94,8 +95,8 @@ def write_episodes(
 
     progress  called as progress(written, episodes) after each file
 
-    Returns `files`, `bytes`, `frames` (numbers), `labels` (name -> value -> episodes), `instructions` (text -> episodes),
-    `world`, `layout`, `seed`. Raises `UserError`, before anything is written, if one of the files exists.
+    Returns `files`, `bytes`, `frames` (numbers), `labels` (name -> value -> episodes), `instructions` (text ->
+    episodes), `world`, `layout`, `seed`. Raises `UserError`, before anything is written, if one of the files exists.
     """
     out = Path(out)
     plans = [_plan(config, index, out) for index in range(config.episodes)]
