@@ -18,5 +18,5 @@ def quiet_libraries() -> None:
 def quiet_loggers() -> None:
     """After they are imported, since they set their own levels then."""
     if not os.environ.get("MOBILE_VLA_VERBOSE"):
-        for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "httpx"):
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "httpx", "httpx2", "huggingface_hub"):
             logging.getLogger(name).setLevel(logging.ERROR)

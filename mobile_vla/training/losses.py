@@ -24,5 +24,5 @@ def masked_huber(
     add up to the mean over the step, however unevenly its valid entries are spread.
     """
     losses = torch.where(mask.unsqueeze(-1), huber(predicted, target, delta), 0)
-    valid = int(mask.sum()) if denominator is None else denominator
-    return losses.sum() / (max(valid, 1) * predicted.shape[-1])
+    valid = mask.sum().clamp(min=1) if denominator is None else max(denominator, 1)
+    return losses.sum() / (valid * predicted.shape[-1])

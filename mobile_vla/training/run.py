@@ -18,6 +18,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobile_vla.actions import ActionSpace
 from mobile_vla.checkpoints.trained import load_trained, metadata
+from mobile_vla.data.assemble import WindowRequest
+from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import Dataset, Progress, fit_actions, open_dataset
 from mobile_vla.data.splits import Split, load_split, make_split, save_split
@@ -71,6 +73,8 @@ class Training:
         resumed = None if run_folder is None else run_folder / "checkpoints" / LAST
         if resumed is not None and not resumed.is_file():
             raise UserError(f"run={run_folder} holds no checkpoints/{LAST} to continue from; start anew with config=")
+        for root in config.data.roots():
+            find_files(root)  # before a model is looked for, which may take a while on the hub
         source = open_source(config.model)
         dataset = open_dataset(config.data, source.preprocessing, progress)
         stored = None if run_folder is None else run_folder / "split.json"
@@ -198,10 +202,11 @@ class Training:
         if self.config.trainer.enable_progress_bar:
             found.append(ProgressBar())
         if config.figures is not None:
-            assembler = self.data.assembler(self.data.episodes("validation"))
-            requests = [assembler.requests(planned)[0] for planned in self.data.plan("validation").batches(0)]
-            spread = requests[:: max(len(requests) // config.figures.windows, 1)][: config.figures.windows]
-            found.append(Figures(assembler, spread, config.figures.every_n_epochs))
+            episodes = self.data.episodes("validation")
+            every = max(len(episodes) // config.figures.windows, 1)
+            first_windows = [WindowRequest(episode=i, start=0) for i in range(0, len(episodes), every)]
+            shown = first_windows[: config.figures.windows]
+            found.append(Figures(self.data.assembler(episodes), shown, config.figures.every_n_epochs))
         return found
 
     def _describe(self, out: Path, board: Board | None) -> None:

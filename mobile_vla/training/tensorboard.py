@@ -10,6 +10,13 @@ from torch.utils.tensorboard.summary import hparams
 
 from mobile_vla.training.scalars import CHART_LAYOUT
 
+HPARAMS = (  # what runs differ in, most telling first: the tab shows the first few columns
+    "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",
+    "trainer.accumulate_grad_batches", "trainer.precision", "model.weights", "model.layout", "model.lora.alpha",
+    "model.lora.dropout", "model.lora.layers", "model.head.hidden", "model.head.layers", "optimization.head_lr",
+    "optimization.schedule", "optimization.weight_decay", "optimization.warmup_epochs", "data.root", "data.components",
+    "data.window", "data.chunk", "data.ends", "data.span", "data.action_shift",
+)  # fmt: skip
 COMPARED = ("val_loss", "val/rmse", "val/sign_accuracy", "effect/instruction", "effect/image")
 
 
@@ -22,7 +29,9 @@ class Board(TensorBoardLogger):
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Fill the HParams tab; its metrics are scalars that the run logs anyway, so nothing is written for them."""
-        flat = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in flatten(config)}
+        leaves = dict(flatten(config))
+        told = {name: leaves[name] for name in HPARAMS if name in leaves}
+        flat = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in told.items()}
         writer = self.experiment._get_file_writer()
         for summary in hparams(flat, dict.fromkeys(COMPARED, 0.0)):
             writer.add_summary(summary)

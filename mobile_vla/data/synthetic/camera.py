@@ -15,7 +15,7 @@ from mobile_vla.data.synthetic.scene import STEP_M, Box, Scene
 BEHIND_M = 0.35  # from the robot's centre back to the mast
 HEIGHT_M = 1.1  # above the floor
 PITCH_RAD = math.radians(12)  # looking down
-VIEW_RAD = math.radians(105)  # horizontal field of view
+VIEW_RAD = math.radians(100)  # horizontal field of view
 NEAR_M = 0.05  # what is nearer than this is cut off
 FAR_M = 16.0  # floor tiles and pilasters are not drawn beyond
 TILE_M = 2 * STEP_M
@@ -38,6 +38,9 @@ class Camera:
         eye = np.array([x - BEHIND_M * math.cos(yaw), y - BEHIND_M * math.sin(yaw), HEIGHT_M])
         self._paint(pen, _floor(scene), FLOOR, eye, yaw)
         self._paint(pen, _tiles(scene, eye), TILE, eye, yaw)
+        for (back, front, right, left), colour in scene.markings:
+            quad = np.array([[(back, right, 0), (front, right, 0), (front, left, 0), (back, left, 0)]], dtype=float)
+            self._paint(pen, quad, colour, eye, yaw)
         for walls, grey in _walls(scene, eye):
             self._paint(pen, walls, (grey, grey, min(255, grey + 6)), eye, yaw)
         ahead = np.array([math.cos(yaw), math.sin(yaw)])
@@ -105,7 +108,7 @@ def _walls(scene: Scene, eye: np.ndarray) -> list[tuple[np.ndarray, int]]:
     starts = starts[np.abs(starts - eye[0]) < FAR_M]
     pilasters = [_upright((x, y), (x + 0.3, y)) for x in starts for y in (right, left)]
     grey = scene.wall_grey
-    walls = [(ends, grey), (sides, grey - 8)]
+    walls = [(ends, grey), (sides, grey - 5)]
     return [*walls, (np.stack(pilasters), grey - 22)] if pilasters else walls
 
 

@@ -21,7 +21,7 @@ STEP_M = SPEED_M_S * STEP_S
 ROBOT_HALF_M = 0.2  # the robot fills a square of 0.4 m
 CLEARANCE_M = 0.73  # from the robot's centre to the side of a box that it passes
 START_GAP_M = 0.6  # from the robot's centre to the front of the box, where the sidestep happens
-PAST_M = 0.23  # the robot's centre beyond the back of the box, where it may turn to the target's line
+PAST_M = 0.33  # the robot's centre beyond the back of the box, where it may turn to the target's line
 STOP_M = 0.8  # from the robot's centre to the target, where the way ends
 REFERENCE_FRAMES = 18  # the distances below fit into so many frames; longer episodes get a longer hall
 APPROACH_STEPS = (2, 4, 6)  # to the place of the sidestep; steps of two tell apart well from afar
@@ -75,7 +75,7 @@ class Scene:
     hall_x: tuple[float, float]
     hall_y: tuple[float, float]
     floor: tuple[float, float] = (0.0, 0.0)
-    wall_grey: int = 200
+    wall_grey: int = 125
     rails: tuple[Box, ...] = ()
     belt_m: float = 0.0
     noise_seed: int = 0
@@ -92,6 +92,17 @@ class Scene:
         right, left = min(b.right for b in self.boxes), max(b.left for b in self.boxes)
         middle = {"x": (front + back) / 2, "y": (right + left) / 2}
         return replace(self.boxes[0], **middle, depth=back - front, width=left - right)
+
+    @property
+    def markings(self) -> tuple[tuple[tuple[float, float, float, float], tuple[int, int, int]], ...]:
+        """What is painted on the floor, as (back, front, right, left) in metres, and its colour.
+
+        A dark zone around the boxes, a step broader than they are, and a red carpet from there to the target.
+        """
+        obstacle, target = self.obstacle, self.target
+        zone = (obstacle.front - 1.0, obstacle.back + 0.2, obstacle.right - 0.45, obstacle.left + 0.45)
+        carpet = (obstacle.back + 0.2, target.front, target.y - 0.7, target.y + 0.7)
+        return (carpet, (190, 40, 50)), (zone, (45, 45, 55))
 
     def lane(self, side: Side) -> float:
         """The y on which the robot's centre passes the boxes on that side, metres."""
@@ -132,11 +143,11 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     depth = depth_steps * STEP_M - START_GAP_M - PAST_M
     y = (offset - width_steps / 2) * STEP_M + jitter_y
     width = width_steps * STEP_M - 2 * CLEARANCE_M
-    colour = tuple(int(level * brightness) for level in (35, 75, 190))
-    block = Box(x=front + depth / 2, y=y, depth=depth, width=width, height=0.7, colour=colour)
+    colour = tuple(int(level * brightness) for level in (45, 95, 215))
+    block = Box(x=front + depth / 2, y=y, depth=depth, width=width, height=0.9, colour=colour)
     target_x = block.back + PAST_M + round(FINAL_STEPS * scale) * STEP_M + STOP_M
     target_y = y + (target_offset - width_steps / 2) * STEP_M + jitter_target
-    target = Box(x=target_x + 0.15, y=target_y, depth=0.3, width=0.8, height=2.4, colour=(230, 25, 40))
+    target = Box(x=target_x + 0.15, y=target_y, depth=0.3, width=1.2, height=2.8, colour=(230, 25, 40))
     scene = Scene(
         boxes=_split(block, orientation) if num_boxes == 2 else (block,),
         target=target,

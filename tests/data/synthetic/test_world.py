@@ -71,7 +71,7 @@ def test_never_enters_a_box_or_leaves_the_hall():
         simulator.reset(seed)
         scene = simulator.scene
         for _ in range(60):
-            simulator.step(np.append(rng.choice([-1.15, 0.0, 1.15], 2) + [0.4, 0], rng.normal()))
+            simulator.step(np.append([rng.choice([-1.15, 1.15, 1.15]), rng.choice([-1.15, 0.0, 1.15])], rng.normal()))
             x, y, _ = simulator.pose
             blocked += simulator.blocked
             for box in scene.solids:
