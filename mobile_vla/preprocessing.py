@@ -52,6 +52,6 @@ class Preprocessing:
 
     def __call__(self, frames: UInt8[Tensor, "N size size 3"]) -> Float[Tensor, "N 3 size size"]:
         """Scale to [0, 1], subtract the mean, divide by the standard deviation; float32, on the frames' device."""
-        mean = torch.tensor(self.mean, device=frames.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=frames.device).view(1, 3, 1, 1)
-        return (frames.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+        mean = torch.tensor(self.mean, device=frames.device).view(1, 3, 1, 1) * 255
+        std = torch.tensor(self.std, device=frames.device).view(1, 3, 1, 1) * 255
+        return frames.permute(0, 3, 1, 2).float().sub_(mean).div_(std)

@@ -42,12 +42,12 @@ def test_pixel_values_are_scaled_then_standardised_by_channel(small):
 
 
 def test_a_checkpoint_may_want_plain_zero_to_one():
-    plain = Preprocessing(size=2, mean=(0, 0, 0), std=(1, 1, 1))
+    plain = Preprocessing(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     frames = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(1, 2, 2, 3)
     torch.testing.assert_close(plain(frames)[0, :, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
 
 
-@pytest.mark.parametrize("settings", [{"size": 0}, {"std": (1, 0, 1)}])
+@pytest.mark.parametrize("settings", [{"size": 0}, {"std": (1.0, 0.0, 1.0)}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="size and std must be positive"):
         Preprocessing(**settings)

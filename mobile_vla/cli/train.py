@@ -68,8 +68,9 @@ def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
         ("lateral sign right", _share(found["sign_accuracy"], counts["lateral_entries"], "entries")),
         ("displacement error", _number(found["displacement_error"], unit, counts["whole_chunks"], "whole chunks")),
         *(
-            (f"effect of the {name}", _effect(found["effects"][name]))
-            for name in ("instruction", "paraphrase", "image")
+            (f"effect of the {name}", _effect(effect))
+            for name, effect in found["effects"].items()
+            if effect["ratio"] is not None
         ),
         ("trained parameters", f"{found['parameters']['trainable']:,} of {found['parameters']['total']:,}"),
         ("checkpoint", f"{Path(found['checkpoint']).relative_to(out)}  {found['checkpoint_bytes'] / 2**20:.1f} MiB"),

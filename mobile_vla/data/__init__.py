@@ -1,0 +1,1 @@
+"""From HDF5 files to planned batches."""

@@ -89,11 +89,12 @@ class BatchPlan:
                     yield PlannedBatch(spans, denominator)
 
     def _spans(self, epoch: int) -> list[Span]:
-        """Every window once, in the epoch's order; where an episode is cut differs from epoch to epoch."""
+        """Every window once, in the epoch's order; where an episode longer than a span is cut differs by epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         spans = []
         for episode, windows in enumerate(self.entries):
-            lead = int(rng.integers(1, self.span + 1)) if self.shuffle else self.span
+            cut_anywhere = self.shuffle and len(windows) > self.span
+            lead = int(rng.integers(1, self.span + 1)) if cut_anywhere else self.span
             cuts = [0, *range(min(lead, len(windows)), len(windows), self.span), len(windows)]
             spans += [Span(episode, a, b - a) for a, b in pairwise(cuts) if b > a]
         if self.shuffle:

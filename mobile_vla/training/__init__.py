@@ -1,0 +1,1 @@
+"""Training: step, metrics, baselines, effects."""

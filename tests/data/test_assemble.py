@@ -16,7 +16,7 @@ from mobile_vla.data.plan import PlannedBatch, Span
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
 
-SPACE = ActionSpace(components=("linear_y", "linear_x"), low=(-2, 0), high=(1, 1.5))
+SPACE = ActionSpace(components=("linear_y", "linear_x"), low=(-2.0, 0.0), high=(1.0, 1.5))
 LENGTHS = (18, 12, 3, 9)  # the third is shorter than a window
 TEXTS = ("go left", "go right", "go left", "왼쪽으로")
 

@@ -82,11 +82,12 @@ class TestFaults:
 
 def test_a_user_reads_where_instructions_came_from(tmp_path, write_episode, open_here):
     folder = tmp_path / "episodes"
-    for name, layout in {"a": "v5", "b": "v5", BOX_NAME: "v3", "plain": "v3"}.items():
+    layouts = {"a": "v5", "b": "v5", BOX_NAME: "v3", "c": "v3", "d": "v3"}
+    for name, layout in layouts.items():
         write_episode(folder / f"{name}.h5", layout)
     dataset = open_here(pack=False, instructions=InstructionConfig(table={"left": "Go left"}))
     (line,) = dataset.describe()
-    assert line == "4 episodes, 24 frames; instructions: 2 from the file, 1 from the table, 1 by default (3 distinct)"
+    assert line == "5 episodes, 30 frames; instructions: 2 from the file, 1 from the table, 2 by default (3 distinct)"
 
 
 def test_many_faults_are_counted_and_ten_are_named(tmp_path, write_episode, open_here):
@@ -108,7 +109,7 @@ class TestConfig:
         ]
 
     @pytest.mark.parametrize("name", ["action_shift", "step_s", "speed_scale"])
-    @pytest.mark.parametrize("values", [(1,), (1, 2, 3)])
+    @pytest.mark.parametrize("values", [(1.0,), (1.0, 2.0, 3.0)])
     def test_a_wrong_count_of_values(self, name, values):
         with pytest.raises(UserError, match=f"data.{name} has {len(values)} values for 2 roots"):
             DataConfig(root=("a", "b"), **{name: values})
@@ -119,7 +120,7 @@ class TestConfig:
             ({"root": ()}, "data.root is an empty list"),
             ({"components": ("linear_y", "sideways")}, "unknown action component 'sideways'"),
             ({"components": ("linear_x", "linear_x")}, "distinct names expected"),
-            ({"bounds": {"angular_z": (-1, 1)}}, "data.bounds names 'angular_z', which is not one of"),
+            ({"bounds": {"angular_z": (-1.0, 1.0)}}, "data.bounds names 'angular_z', which is not one of"),
             ({"batch_size": 0}, "batch_size and span must be at least 1"),
             ({"span": 0}, "batch_size and span must be at least 1"),
             ({"num_workers": -1}, "num_workers at least 0"),

@@ -8,7 +8,7 @@ import pytest
 from mobile_vla.actions import ActionSpace
 from mobile_vla.data.meaning import find_meanings, why_no_dependence
 
-SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1, -1), high=(1, 1))
+SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.0, -1.0), high=(1.0, 1.0))
 WORDS = {"left": ("go left", "왼쪽으로 가세요"), "right": ("go right", "오른쪽으로 가세요")}
 
 

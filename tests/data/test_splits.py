@@ -104,7 +104,7 @@ def test_too_few_episodes(recorded, count):
         make_split(recorded({"left": count}), SplitConfig())
 
 
-@pytest.mark.parametrize(("validation", "test"), [(0, 0.1), (0.5, 0.5), (-0.1, 0.1), (0.1, -0.1)])
+@pytest.mark.parametrize(("validation", "test"), [(0.0, 0.1), (0.5, 0.5), (-0.1, 0.1), (0.1, -0.1)])
 def test_impossible_shares(validation, test):
     with pytest.raises(ValueError, match="shares must leave room for training and validation"):
         SplitConfig(validation=validation, test=test)

@@ -181,6 +181,15 @@ class TestFolders:
             file.unlink()
         self.refused(tiny, broken, "model.weights=.*could be read there")
 
+    def test_a_tokenizer_that_lacks_the_layouts_tokens(self, tiny, broken):
+        file = broken / "tokenizer.json"
+        content = json.loads(file.read_text().replace("<image>", "<picture>").replace("</image>", "</picture>"))
+        file.write_text(json.dumps(content))
+        settings = json.loads((broken / "tokenizer_config.json").read_text().replace("image>", "picture>"))
+        (broken / "tokenizer_config.json").write_text(json.dumps(settings))
+        with pytest.raises(UserError, match=r"model\.layout=kosmos2 needs the tokens \['<image>', '</image>'\]"):
+            open_source(config(tiny, broken, layout="kosmos2"))
+
     def test_a_damaged_file(self, tiny, broken):
         file = broken / "model.safetensors"
         file.write_bytes(file.read_bytes()[:5000])
@@ -284,13 +293,15 @@ class TestFingerprint:
             seen.add(fingerprint(model))
         assert len(seen) == 1 + len([*model.parameters()][::9])
 
-    def test_names_count(self, tiny):
-        """Two layers exchanged are another model, although the values are the same."""
-        model = load_model(open_source(tiny.model_config()))
-        before = fingerprint(model)
-        layers = model.text_model.model.layers
-        layers[0], layers[1] = layers[1], layers[0]
-        assert fingerprint(model) != before
+    def test_names_and_shapes_count(self):
+        """The same numbers under another name, or read as another matrix, are another model."""
+        weights = torch.arange(6.0)
+
+        def model(name: str, *shape: int) -> torch.nn.Module:
+            return torch.nn.ParameterDict({name: torch.nn.Parameter(weights.view(shape))})
+
+        assert fingerprint(model("a", 2, 3)) == fingerprint(model("a", 2, 3))
+        assert len({fingerprint(model(*made)) for made in [("a", 2, 3), ("a", 3, 2), ("b", 2, 3)]}) == 3
 
     def test_a_model_without_values_has_none(self, tiny):
         assert fingerprint(load_model(open_source(tiny.model_config())).to("meta")) == ""

@@ -13,7 +13,7 @@ def picture(height: int, width: int) -> np.ndarray:
     """Smooth shading with sharp edges and noise: what an antialiased resize must treat with care."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:height, :width]
-    shade = 127 + 90 * np.sin(x / 37)[..., None] * np.cos(y / 23 + np.array([0, 1, 2])[:, None, None]).transpose(1, 2, 0)
+    shade = np.stack([127 + 90 * np.sin(x / 37) * np.cos(y / 23 + channel) for channel in range(3)], axis=-1)
     shade[height // 4 : height // 2, width // 3 : width // 2] = (250, 10, 60)
     return np.clip(shade + rng.normal(0, 12, shade.shape), 0, 255).astype(np.uint8)
 

@@ -1,15 +1,27 @@
 """Run by torchrun as two processes, and by itself as one: trains the tiny policy and writes what came out.
 
-In: a folder, the batch size of each process. Out: `result_<rank>.pt` with the trained weights and the validation.
+In: a folder, the batch size of each process. Out: `result_<rank>.pt` with gradients, trained weights and validation.
 """
 
 import sys
 from pathlib import Path
 
+import lightning.pytorch as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest as lab
+
+
+class FirstGradients(pl.Callback):
+    """As the optimizer gets them; Adam hides their scale from the weights."""
+
+    def __init__(self):
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if not self.found:
+            self.found = {name: weight.grad.clone() for name, weight in module.policy.trained().items()}
 
 
 def main(folder: Path, batch_size: int, world: int) -> None:
@@ -17,12 +29,13 @@ def main(folder: Path, batch_size: int, world: int) -> None:
     data = lab.make_data(batch_size=batch_size)
     policy = lab.make_policy()
     module = lab.make_module(policy, data, max_epochs=2)
-    trainer = lab.make_trainer(
-        folder, max_epochs=2, devices=world, strategy="ddp" if world > 1 else "auto", gradient_clip_val=1.0
-    )
+    gradients = FirstGradients()
+    strategy = "ddp" if world > 1 else "auto"
+    trainer = lab.make_trainer(folder, max_epochs=2, devices=world, strategy=strategy, callbacks=[gradients])
     trainer.fit(module, data)
     result = {
         "weights": {name: weight.detach().clone() for name, weight in policy.trained().items()},
+        "gradients": gradients.found,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "steps": trainer.global_step,
     }

@@ -27,6 +27,9 @@ def test_two_processes_equal_one(tmp_path):
     (one,) = run(tmp_path / "one", 8, 1)
     first, second = run(tmp_path / "two", 4, 2)
     assert one["steps"] == first["steps"] == second["steps"] > 4
+    for name, gradient in one["gradients"].items():
+        scale = float(gradient.abs().max())
+        assert torch.allclose(first["gradients"][name], gradient, atol=1e-6 + 1e-4 * scale, rtol=0), name
     for name, weight in one["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
         # Adam divides by the gradient's own size, so rounding of a tiny gradient shows up undiminished: a few steps

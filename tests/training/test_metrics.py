@@ -108,7 +108,9 @@ def assert_close(found: dict, expected: dict):
         assert found[name] == pytest.approx(value, rel=2e-5), name
 
 
-@pytest.mark.parametrize(("space", "known"), [("two", {}), ("three", {}), ("three", {"step_s": 0.4, "speed_scale": 0.5})])
+@pytest.mark.parametrize(
+    ("space", "known"), [("two", {}), ("three", {}), ("three", {"step_s": 0.4, "speed_scale": 0.5})]
+)
 def test_every_number_equals_slow_loops(lab, space, known):
     space = lab.space if space == "two" else THREE
     unknown = np.array([True] * 9)

@@ -117,6 +117,14 @@ def test_val_loss_is_the_mean_over_all_valid_entries_of_the_split(lab, tmp_path)
     assert found["val/episodes"] == 5
 
 
+def test_each_validation_starts_anew(lab, tmp_path):
+    """Neither the sanity check nor the epoch before is counted in."""
+    data = lab.make_data(batch_size=8)
+    trainer = lab.make_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1)
+    trainer.fit(lab.make_module(lab.make_policy(), data, 2), data)
+    assert trainer.callback_metrics["val/windows"] == data.plan("validation").num_windows
+
+
 def test_matrices_decay_and_vectors_do_not(lab, tmp_path):
     policy = lab.make_policy()
     data = lab.make_data()

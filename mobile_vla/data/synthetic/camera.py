@@ -2,7 +2,8 @@
 
 In: a `Scene` and the robot's pose. Out: one frame, uint8 RGB. The camera sits on a mast at the robot's rear, so that
 a box which is being passed stays in view; its field of view is wide. The floor has tiles and the walls have pilasters,
-so that motion can be seen.
+so that motion can be seen; both are pale, so that boxes, target and floor markings fill what a small vision tower
+tells apart.
 """
 
 import math

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+Colour = tuple[int, int, int]  # RGB in grey levels
+Rectangle = tuple[float, float, float, float]  # on the floor: back and front in x, right and left in y, metres
 WorldName = Literal["full", "instruction_blind", "image_blind", "left_only"]
 Side = Literal["left", "right"]
 WORLDS: tuple[WorldName, ...] = get_args(WorldName)
@@ -24,6 +26,7 @@ START_GAP_M = 0.6  # from the robot's centre to the front of the box, where the 
 PAST_M = 0.33  # the robot's centre beyond the back of the box, where it may turn to the target's line
 STOP_M = 0.8  # from the robot's centre to the target, where the way ends
 REFERENCE_FRAMES = 18  # the distances below fit into so many frames; longer episodes get a longer hall
+BESIDE_STEPS = 10  # spent on sidesteps and beside the box, whatever the hall's length
 APPROACH_STEPS = (2, 4, 6)  # to the place of the sidestep; steps of two tell apart well from afar
 FINAL_STEPS = 4  # from beside the box to the target; the same in every scene, so the target's size tells the phase
 
@@ -40,7 +43,7 @@ class Box:
     depth: float  # along x
     width: float  # along y
     height: float
-    colour: tuple[int, int, int]
+    colour: Colour
 
     @property
     def front(self) -> float:
@@ -75,7 +78,7 @@ class Scene:
     hall_x: tuple[float, float]
     hall_y: tuple[float, float]
     floor: tuple[float, float] = (0.0, 0.0)
-    wall_grey: int = 125
+    wall_grey: int = 212
     rails: tuple[Box, ...] = ()
     belt_m: float = 0.0
     noise_seed: int = 0
@@ -94,10 +97,10 @@ class Scene:
         return replace(self.boxes[0], **middle, depth=back - front, width=left - right)
 
     @property
-    def markings(self) -> tuple[tuple[tuple[float, float, float, float], tuple[int, int, int]], ...]:
-        """What is painted on the floor, as (back, front, right, left) in metres, and its colour.
+    def markings(self) -> tuple[tuple[Rectangle, Colour], ...]:
+        """What is painted on the floor: a dark zone around the boxes, and a red carpet from there to the target.
 
-        A dark zone around the boxes, a step broader than they are, and a red carpet from there to the target.
+        They make where the way bends visible in 112 x 112 pixels, also when a box has left the view.
         """
         obstacle, target = self.obstacle, self.target
         zone = (obstacle.front - 1.0, obstacle.back + 0.2, obstacle.right - 0.45, obstacle.left + 0.45)
@@ -127,12 +130,11 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     """A random scene of that world; `num_frames` sets the scale of the way, which fits into 18 frames or more."""
     num_boxes, orientation = int(rng.integers(1, 3)), str(rng.choice(["hori", "vert"]))
     width_steps, depth_steps = WIDTH_STEPS[num_boxes, orientation], DEPTH_STEPS[num_boxes, orientation]
-    scale = max(1.0, num_frames / REFERENCE_FRAMES)
-    approach = round(float(rng.choice([2, 4, 6])) * scale)
-    offset = 2 * int(
-        rng.integers(0, width_steps // 2 + 1)
-    )  # steps to the left lane; the rest of the width to the right one
-    target_offset = 2 * int(rng.integers(0, width_steps // 2 + 1))  # steps from the right lane, to the left
+    scale = max(1.0, (num_frames - BESIDE_STEPS) / (REFERENCE_FRAMES - BESIDE_STEPS))
+    approach = round(float(rng.choice(APPROACH_STEPS)) * scale)
+    # Both in steps of two, to the left: from the robot to the left lane (the rest of the width lies to the right),
+    # and from the right lane to the target.
+    offset, target_offset = (2 * int(steps) for steps in rng.integers(0, width_steps // 2 + 1, 2))
     jitter_x, jitter_y, jitter_target = rng.uniform(-0.05, 0.05, 3)
     brightness = rng.uniform(0.9, 1.1)
     room_right, room_left = rng.uniform(3.0, 3.8, 2)
@@ -157,7 +159,7 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
         wall_grey=wall_grey,
         noise_seed=noise_seed,
     )
-    return _hold(scene, approach * STEP_M) if world == "image_blind" else scene
+    return _hold(scene, STEP_M / 2 / scale) if world == "image_blind" else scene
 
 
 def _split(block: Box, orientation: str) -> tuple[Box, Box]:
@@ -172,11 +174,12 @@ def _split(block: Box, orientation: str) -> tuple[Box, Box]:
     return replace(block, depth=depth, x=block.x - shift), replace(block, depth=depth, x=block.x + shift)
 
 
-def _hold(scene: Scene, way_m: float) -> Scene:
+def _hold(scene: Scene, belt_m: float) -> Scene:
     """The scene of `image_blind`: low rails hold the robot, and the rest rolls past it on a belt.
 
     No command moves the robot, so the frames of an episode are the same whatever it is told. Boxes that stand in the
-    robot's way are pushed aside, to the side of their own centre, where the belt can carry them past.
+    robot's way are pushed aside, to the side of their own centre, where the belt can carry them past. The belt is slow
+    enough that the target never reaches the robot.
     """
     near, thick = ROBOT_HALF_M + 0.02, 0.06
     kerb = Box(x=0.0, y=0.0, depth=thick, width=2 * (near + thick), height=0.1, colour=(120, 120, 120))
@@ -193,4 +196,4 @@ def _hold(scene: Scene, way_m: float) -> Scene:
         push = aside - obstacle.right if obstacle.y >= 0 else -aside - obstacle.left
     boxes = tuple(replace(box, y=box.y + push) for box in scene.boxes)
     hall_x = (scene.hall_x[0], scene.hall_x[1] + 2.0)
-    return replace(scene, boxes=boxes, rails=rails, hall_x=hall_x, belt_m=STEP_M / 2)
+    return replace(scene, boxes=boxes, rails=rails, hall_x=hall_x, belt_m=belt_m)

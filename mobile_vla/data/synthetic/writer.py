@@ -40,7 +40,7 @@ class SynthConfig:
                 and always on the left
     resolution  (height, width) of the frames in pixels
     frames      frames (and actions) an episode, 0.4 s each; beyond 18 the way gets longer in proportion
-    noise       standard deviation of the camera's noise in grey levels; 0 compresses well, about 6 gives files as
+    noise       standard deviation of the camera's noise in grey levels; 0 compresses well, about 2 gives files as
                 large as a real camera's (25 MB an episode of 18 frames at 720x1280)
     workers     processes; by default one a core, 8 at most; changes no byte
     """

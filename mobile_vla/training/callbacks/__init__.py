@@ -1,0 +1,1 @@
+"""One callback a concern; none reads the state of another."""

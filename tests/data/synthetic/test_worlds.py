@@ -54,8 +54,10 @@ def test_full_world_needs_the_image():
         assert counts.max() < 0.9 * len(actions)
 
 
-def test_full_world_uses_all_keys_never_turns_and_seldom_stops():
-    actions = np.concatenate([record(task, num_frames=18, resolution=TINY).actions for task in tasks("full")])
+@pytest.mark.parametrize("num_frames", [18, 60])
+def test_full_world_uses_all_keys_never_turns_and_seldom_stops(num_frames):
+    episodes = [make_task(0, index, "full", num_frames) for index in range(40)]
+    actions = np.concatenate([record(task, num_frames=num_frames, resolution=TINY).actions for task in episodes])
     np.testing.assert_array_equal(np.unique(actions[:, 0]), np.float32([0, V]))
     np.testing.assert_array_equal(np.unique(actions[:, 1]), np.float32([-V, 0, V]))
     assert not actions[:, 2].any()
@@ -91,6 +93,17 @@ def test_image_blind_world_shows_nothing_of_the_side_and_one_action_each():
         assert (left != right).any(axis=0)[:2].all()  # both components differ: each has a range
     assert len(chosen["left"]) == len(chosen["right"]) == 1
     assert chosen["left"] != chosen["right"]
+
+
+@pytest.mark.parametrize("num_frames", [18, 90])
+def test_in_image_blind_world_nothing_runs_into_the_robot(num_frames):
+    for index in range(10):
+        simulator = World(resolution=TINY)
+        simulator.reset(make_task(0, index, "image_blind", num_frames).scene)
+        for _ in range(num_frames):
+            assert simulator.free(0.0, 0.0)
+            simulator.step(np.array([V, V, 0.0]))
+        assert simulator.pose == (0.0, 0.0, 0.0)
 
 
 def test_left_only_world_is_told_left_in_several_ways():
