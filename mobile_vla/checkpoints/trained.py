@@ -26,11 +26,25 @@ def trained_state(policy: Policy) -> dict[str, Tensor]:
 
 def metadata(policy: Policy, actions: ActionSpace, config: Mapping[str, Any]) -> dict[str, Any]:
     """All that the weights need to mean something; plain values only, so that loading needs no unpickling."""
-    preprocessing = policy.preprocessing
     return {
         "schema": SCHEMA,
         "version": mobile_vla.__version__,
         "base_fingerprint": policy.base_fingerprint,
+        **_reading(policy),
+        "actions": {
+            "components": list(actions.components),
+            "low": list(actions.low),
+            "high": list(actions.high),
+        },
+        "parameters": policy.num_parameters(),
+        "config": dict(config),
+    }
+
+
+def _reading(policy: Policy) -> dict[str, Any]:
+    """How the policy reads its inputs: the same weights with another reading are another policy."""
+    preprocessing = policy.preprocessing
+    return {
         "layout": policy.backbone.config.layout,
         "prompt": policy.backbone.config.prompt,
         "preprocessing": {
@@ -39,13 +53,6 @@ def metadata(policy: Policy, actions: ActionSpace, config: Mapping[str, Any]) ->
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
         },
-        "actions": {
-            "components": list(actions.components),
-            "low": list(actions.low),
-            "high": list(actions.high),
-        },
-        "parameters": policy.num_parameters(),
-        "config": dict(config),
     }
 
 
@@ -57,6 +64,10 @@ def check_fits(policy: Policy, checkpoint: Mapping[str, Any]) -> None:
             f"the checkpoint was trained on other base weights (fingerprint {base}, here {policy.base_fingerprint}); "
             "model.weights must be the same model"
         )
+    for name, here in _reading(policy).items():
+        there = checkpoint["mobile_vla"][name]
+        if there != here:
+            raise UserError(f"the checkpoint was trained with {name} {there}, this model has {here}; they must agree")
     state, trained = checkpoint["state_dict"], policy.trained()
     missing = sorted(trained.keys() - state.keys())
     unexpected = sorted(state.keys() - trained.keys())

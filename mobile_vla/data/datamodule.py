@@ -85,9 +85,13 @@ class EpisodeDataModule(LightningDataModule):
         """A loader of whole planned batches; each rank gets its own."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         workers = self.config.num_workers
+        sampler = PlannedBatches(self.plan(part), rank, world)
+        if self.trainer and part == "train":
+            # A resumed fit makes the loader's iterator before it tells the sampler its epoch.
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return DataLoader(
             PlannedDataset(self.assembler(self.episodes(part))),
-            sampler=PlannedBatches(self.plan(part), rank, world),
+            sampler=sampler,
             batch_size=None,  # the sampler hands out whole batches
             collate_fn=_as_is,
             num_workers=workers,

@@ -6,6 +6,7 @@ final hidden state (behind its layer norm) at the learnable action token. The re
 architecture and a tiny one are the same class; nothing here asks which of them it is.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import Kosmos2Config, Kosmos2Model
 
+from mobile_vla.errors import UserError
 from mobile_vla.models.layouts import LAYOUTS
 from mobile_vla.models.lora import AdapterConfig, apply_adapters
 from mobile_vla.preprocessing import Preprocessing
@@ -81,7 +83,7 @@ class Kosmos2Backbone(nn.Module):
         apply_adapters(self.model, config, self.model.config.text_config.layers)
         self.action_token.requires_grad_(config.preset != "none")
         if self.config.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Hold frozen weights in `dtype` and compute in it; what is trained stays float32."""
@@ -133,8 +135,12 @@ class Kosmos2Backbone(nn.Module):
 def architecture_of(config: BackboneConfig) -> Kosmos2Config:
     """The transformers configuration: the checkpoint's own, or one with the overrides of `architecture`."""
     if config.weights == RANDOM:
+        _refuse_unknown(config.architecture, Kosmos2Config(), "model.architecture")
         architecture = Kosmos2Config(**config.architecture)
     else:
+        kind = Kosmos2Config.get_config_dict(config.weights)[0].get("model_type")
+        if kind != Kosmos2Config.model_type:
+            raise ValueError(f"its config.json describes a {kind or 'model without model_type'}, not a kosmos-2")
         architecture = Kosmos2Config.from_pretrained(config.weights)
     text = architecture.text_config
     text.dropout = text.attention_dropout = text.activation_dropout = config.dropout
@@ -142,14 +148,23 @@ def architecture_of(config: BackboneConfig) -> Kosmos2Config:
     return architecture
 
 
+def _refuse_unknown(overrides: Mapping[str, Any], known: Any, where: str) -> None:
+    """transformers takes any keyword; a misspelled one would silently leave the default."""
+    for name, value in overrides.items():
+        if not hasattr(known, name):
+            raise ValueError(f"{where}.{name} is no setting of {type(known).__name__}")
+        if isinstance(value, Mapping):
+            _refuse_unknown(value, getattr(known, name), f"{where}.{name}")
+
+
 def special_ids(tokenizer, layout: str) -> dict[str, int]:
-    """Token id of each special token that the layout writes; ValueError where the tokenizer lacks one."""
+    """Token id of each special token that the layout writes; `UserError` where the tokenizer lacks one."""
     parts = LAYOUTS[layout]
     names = (*parts.before_image, *parts.behind_image, *parts.behind_action)
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
     lacking = [name for name, i in ids.items() if i is None or i == tokenizer.unk_token_id]
     if lacking:
-        raise ValueError(f"model.layout={layout} needs the tokens {lacking}, which this model's tokenizer lacks")
+        raise UserError(f"model.layout={layout} needs the tokens {lacking}, which this model's tokenizer lacks")
     return ids
 
 

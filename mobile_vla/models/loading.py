@@ -5,10 +5,11 @@ the weights and stops on any name that is missing or unexpected.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, Kosmos2Config, Kosmos2Model, PreTrainedTokenizerBase
 
 from mobile_vla.errors import UserError
@@ -47,7 +48,7 @@ def open_source(config: BackboneConfig) -> Source:
                 f"offline tokenizer has {len(tokenizer)} tokens"
             )
     else:
-        _check_folder(config.weights)
+        config = replace(config, weights=_find(config.weights))
         try:
             architecture = architecture_of(config)
             tokenizer = load_tokenizer(config.weights)
@@ -70,14 +71,14 @@ def open_source(config: BackboneConfig) -> Source:
 def load_model(source: Source) -> Kosmos2Model:
     """The backbone in float32, on the CPU, in eval mode; random ones are the same for the same `weights_seed`."""
     if source.config.weights == RANDOM:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(source.config.weights_seed)
             return Kosmos2Model(source.architecture).eval()
     try:
         model, info = Kosmos2Model.from_pretrained(
             source.config.weights, config=source.architecture, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model.weights={source.config.weights} cannot be loaded: {_first_line(error)}") from error
     missing = sorted(info["missing_keys"])
     unexpected = sorted(k for k in info["unexpected_keys"] if not k.startswith(LANGUAGE_MODEL_HEAD))
@@ -90,25 +91,25 @@ def load_model(source: Source) -> Kosmos2Model:
     return model.eval()
 
 
-def _check_folder(weights: str) -> None:
-    """A path must be a model's folder; a name that is no path is left to the hub."""
+def _find(weights: str) -> str:
+    """A path must be a model's folder, and comes back in full; a name that is no path is left to the hub."""
     folder = Path(weights).expanduser()
     if not folder.exists():
         if weights.startswith((".", "/", "~")) or weights.count("/") > 1:
             raise UserError(f"model.weights={weights}: no such folder; expected a transformers folder or a hub name")
-        return
+        return weights
     if not (folder / "config.json").is_file():
         raise UserError(f"model.weights={weights} holds no config.json; expected a transformers folder of Kosmos-2")
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
-            return
+            return str(folder)
         index = folder / f"{name}.index.json"
         if index.is_file():
             shards = set(json.loads(index.read_text())["weight_map"].values())
             absent = sorted(shard for shard in shards if not (folder / shard).is_file())
             if absent:
                 raise UserError(f"model.weights={weights} lacks {len(absent)} of {len(shards)} shards: {absent[0]}")
-            return
+            return str(folder)
     raise UserError(f"model.weights={weights} holds no weights; expected one of {list(WEIGHT_FILES)} (or shards)")
 
 

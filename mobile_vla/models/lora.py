@@ -12,6 +12,8 @@ from typing import Literal
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
+from mobile_vla.errors import UserError
+
 TEXT_LINEARS = r"text_model\.model\.layers\.{layer}\.(?:self_attn\.(?:q|k|v|out)_proj|ffn\.fc[12])"
 VISION_LINEARS = r"vision_model\.model\.encoder\.layers\.\d+\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])"
 PROJECTION_LINEARS = r"image_to_text_projection\.(?:dense|x_attn\.(?:q|k|v|out)_proj)"
@@ -49,7 +51,7 @@ class AdapterConfig:
         return self.preset in ("all", "text")
 
     def text_layers(self, num_layers: int) -> list[int]:
-        """Indices of the adapted text layers, of `num_layers`; ValueError for one that does not exist."""
+        """Indices of the adapted text layers, of `num_layers`; `UserError` for one that does not exist."""
         if self.layers == "all":
             return list(range(num_layers))
         if isinstance(self.layers, str):
@@ -58,7 +60,7 @@ class AdapterConfig:
         else:
             wanted = sorted(self.layers)
         if not wanted or wanted[0] < 0 or wanted[-1] >= num_layers:
-            raise ValueError(f"model.lora.layers={self.layers} does not fit a text decoder of {num_layers} layers")
+            raise UserError(f"model.lora.layers={self.layers} does not fit a text decoder of {num_layers} layers")
         return wanted
 
 

@@ -39,9 +39,9 @@ class Effect:
     reason: str | None = None
 
     @property
-    def indistinguishable(self) -> bool:
-        """Whether the interval holds 1: no effect that these episodes could show."""
-        return self.ci is not None and self.ci[0] <= 1 <= self.ci[1]
+    def shown(self) -> bool:
+        """Whether replacing the input hurts, beyond what these episodes would show by chance."""
+        return self.ci is not None and self.ci[0] > 1
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "ci": list(self.ci) if self.ci else None}
@@ -71,8 +71,6 @@ class EffectPlan:
                 self._closest(e.instruction, meanings.paraphrases(e.instruction, texts), rng) for e in episodes
             ],
         }
-        if not meanings.known:
-            self.texts[PARAPHRASE] = [None] * len(episodes)
         order = rng.permutation(len(episodes))
         self.donors = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
 
@@ -103,6 +101,8 @@ class EffectPlan:
         own, _ = sums.loss_by_episode(tables[OWN])
         there = entries > 0
         ratio, ci = ratio_with_interval(changed[there], own[there])
+        if ratio is None:
+            return Effect(ratio=None, reason="the loss is zero, which no ratio can be taken of")
         matched = None
         if name in self.texts:
             pairs = [
@@ -157,7 +157,7 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
     instruction, image, control = effects["instruction"], effects["image"], effects["paraphrase"]
     if instruction.ratio is None:
         found.append(f"This data cannot show whether the instruction is read: {instruction.reason}.")
-    elif instruction.indistinguishable:
+    elif not instruction.shown:
         found.append(
             "The policy does the same whatever it is told: with the instruction swapped its loss is "
             f"{instruction.ratio:.2f} times its loss (95 % interval {_interval(instruction)}, "
@@ -168,7 +168,7 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
             f"A paraphrase changes the loss as much ({control.ratio:.2f}) as another instruction does "
             f"({instruction.ratio:.2f}): the policy reacts to the wording, not to the meaning."
         )
-    if image.ratio is not None and image.indistinguishable:
+    if image.ratio is not None and not image.shown:
         found.append(
             f"The policy does the same whatever it sees: with another episode's images its loss is {image.ratio:.2f} "
             f"times its loss (95 % interval {_interval(image)}, {image.episodes} episodes)."

@@ -60,8 +60,10 @@ class CsvMetrics(Logger):
         """Hyperparameters are in `config.yaml`."""
 
     def _rows(self) -> list[dict[str, str]]:
-        with self.file.open(newline="") as stream:
-            return list(csv.DictReader(stream))
+        """All rows but one that a killed run left unfinished."""
+        lines = self.file.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        return [row for row in csv.DictReader(whole) if None not in row.values()]
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         part = self.file.with_suffix(".part")

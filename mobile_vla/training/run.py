@@ -76,6 +76,8 @@ class Training:
         for root in config.data.roots():
             find_files(root)  # before a model is looked for, which may take a while on the hub
         source = open_source(config.model)
+        if config.model.lora.has_adapters:
+            config.model.lora.text_layers(source.architecture.text_config.layers)  # refuses layers that are not there
         dataset = open_dataset(config.data, source.preprocessing, progress)
         stored = None if run_folder is None else run_folder / "split.json"
         split = load_split(stored) if stored else make_split(dataset.episodes, config.data.split)

@@ -17,7 +17,7 @@ def learning_rate_factor(
             return (step + 1) / (warmup_steps + 1)
         if schedule == "constant":
             return 1.0
-        done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+        done = min((step - warmup_steps) / max(total_steps - 1 - warmup_steps, 1), 1.0)
         return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
 
     return factor

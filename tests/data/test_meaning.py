@@ -66,6 +66,10 @@ class TestFindMeanings:
     def test_a_label_that_nobody_knows_explains_nothing(self, drive):
         assert not find_meanings([drive(str(i), 0, f"text {i % 2}") for i in range(20)], "direction").known
 
+    def test_nobody_knowing_is_not_a_meaning(self, drive):
+        episodes = [drive(str(i), 0, f"text {i % 2}", **({"direction": "left"} if i % 2 else {})) for i in range(40)]
+        assert not find_meanings(episodes, "direction").known
+
     def test_a_label_that_hardly_varies_explains_nothing(self, drive):
         """Any text predicts a label that is nearly always the same."""
         episodes = [

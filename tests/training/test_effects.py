@@ -206,11 +206,11 @@ class TestInterval:
         assert ratio_with_interval(np.array([2.0, 2.0]), np.array([1.0, 1.0])) == (2.0, None)
         assert ratio_with_interval(np.array([2.0, 2.0]), np.zeros(2)) == (None, None)
 
-    def test_equal_losses_are_a_ratio_of_one_that_is_indistinguishable(self):
+    def test_equal_losses_are_a_ratio_of_one_that_shows_nothing(self):
         own = np.array([1.0, 2.0, 5.0])
         ratio, ci = ratio_with_interval(own, own)
         assert (ratio, ci) == (1.0, (1.0, 1.0))
-        assert Effect(ratio=ratio, ci=ci).indistinguishable
+        assert not Effect(ratio=ratio, ci=ci).shown
 
 
 class TestWarnings:

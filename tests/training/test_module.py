@@ -159,7 +159,7 @@ def test_the_schedule_moves_with_optimizer_steps_not_with_batches(lab, tmp_path)
     trainer = lab.make_trainer(tmp_path, accumulate_grad_batches=3, callbacks=[Rates()], limit_val_batches=0)
     trainer.fit(module, data)
     steps = data.steps_per_epoch()
-    expected = [1e-3 * module_factor(i / steps) for i in range(steps)]
+    expected = [1e-3 * module_factor(i / (steps - 1)) for i in range(steps)]
     assert rates == pytest.approx(expected)
 
 

@@ -23,11 +23,10 @@ def test_constant_stays():
 
 def test_cosine_is_half_a_wave_from_1_to_its_final_share():
     found = factors("cosine")
-    expected = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / 16)) for i in range(17)]
-    assert found[4:21] == pytest.approx(expected)
-    assert found[12] == pytest.approx(0.55)
-    assert found[20] == pytest.approx(0.1)
-    assert found[21:] == pytest.approx([0.1] * 4)  # training longer than planned does not turn up again
+    expected = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / 15)) for i in range(16)]
+    assert found[4:20] == pytest.approx(expected)
+    assert found[19] == pytest.approx(0.1)  # the last of the 20 steps
+    assert found[20:] == pytest.approx([0.1] * 5)  # training longer than planned does not turn up again
 
 
 def test_no_warm_up_begins_at_1():
