@@ -1,4 +1,4 @@
-"""The shape of the package: imports run one way, the wheel holds every package, every composed configuration is valid."""
+"""The shape of the package: imports run one way, the wheel holds every package, libraries stay where they belong."""
 
 import ast
 import tomllib

@@ -1,7 +1,6 @@
 """Figures of a few windows: chunks as curves, and frames with the arrows that were driven and predicted."""
 
-import logging
-import warnings
+import re
 
 import matplotlib
 
@@ -22,15 +21,18 @@ TRUE, PREDICTED = "#1b7837", "#b2182b"
 MAX_WINDOWS = 4
 
 
-def _use_hangul() -> None:
-    """Add an installed Korean font behind the default one; without any, Korean instructions are drawn as boxes."""
+def _find_fonts() -> list[str]:
+    """The default font, and behind it the Korean ones that are installed."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in HANGUL_FONTS if name in installed)]
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    return ["DejaVu Sans", *(name for name in HANGUL_FONTS if name in installed)]
 
 
-_use_hangul()
+FONTS = _find_fonts()
+
+
+def _drawable(text: str) -> str:
+    """Without a Korean font, Hangul is drawn as squares rather than with a warning for each letter."""
+    return text if len(FONTS) > 1 else re.sub("[\uac00-\ud7a3]", "□", text)
 
 
 def chunk_figure(predicted: Float[Tensor, "S W C A"], batch: Batch, space: ActionSpace) -> Figure:
@@ -57,7 +59,7 @@ def chunk_figure(predicted: Float[Tensor, "S W C A"], batch: Batch, space: Actio
             if s == 0:
                 axis.set_title(name)
             if a == 0:
-                axis.set_ylabel(f"{pair.episode[-28:]}\nframe {pair.frame}", fontsize=6)
+                axis.set_ylabel(_drawable(f"{pair.episode[-28:]}\nframe {pair.frame}"), fontsize=6)
     axes[0][0].legend(fontsize=7)
     axes[-1][0].set_xlabel("step of the chunk")
     figure.tight_layout()
@@ -92,7 +94,8 @@ def frame_strip(predicted: Float[Tensor, "S W C A"], batch: Batch, space: Action
                     xytext=(size * 0.5, size * 0.8),
                     arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2},
                 )
-        axes[s][0].set_title(batch.window_pairs(s)[0].instruction[:70], fontsize=6, loc="left")
+        instruction = _drawable(batch.window_pairs(s)[0].instruction[:70])
+        axes[s][0].set_title(instruction, fontsize=6, loc="left", fontfamily=FONTS)
     figure.suptitle("green: driven, red: predicted", fontsize=7)
     figure.tight_layout()
     return figure
