@@ -3,8 +3,9 @@
 The space travels with every checkpoint: a head's output means nothing without it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,10 +43,25 @@ class ActionSpace:
                 )
 
     @classmethod
-    def fit(cls, components: tuple[str, ...], actions: Float[np.ndarray, "n A"]) -> Self:
-        """Bounds are the least and the largest velocity of the given (training) actions."""
-        low, high = actions.min(axis=0), actions.max(axis=0)
-        return cls(components=components, low=tuple(map(float, low)), high=tuple(map(float, high)))
+    def fit(
+        cls,
+        components: tuple[str, ...],
+        actions: Float[np.ndarray, "n A"],
+        given: Mapping[str, tuple[float, float]] | None = None,
+    ) -> "ActionSpace":
+        """Bounds are those given by name, else the least and the largest velocity of the (training) actions."""
+        given = given or {}
+        missing = [name for name in components if name not in given]
+        if missing and not len(actions):
+            raise UserError(
+                "no training episode has a known action to take bounds from: data.action_shift leaves none; give "
+                f"data.bounds for {missing}, or another data.action_shift"
+            )
+        found = [
+            given[name] if name in given else (float(actions[:, a].min()), float(actions[:, a].max()))
+            for a, name in enumerate(components)
+        ]
+        return cls(components=components, low=tuple(low for low, _ in found), high=tuple(high for _, high in found))
 
     def normalize(self, actions: Array) -> Array:
         """(..., A) velocities -> [-1, 1] (beyond it where an action lies outside the bounds)."""

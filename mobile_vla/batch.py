@@ -11,7 +11,7 @@ Legend
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -71,13 +71,13 @@ class Batch:
         """The pairs of one window, in order, without its padding."""
         return [self.pair_id[i] for i in self.windows[window].tolist() if i >= 0]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         return self._each_tensor(lambda t: t.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "Batch":
         return self._each_tensor(Tensor.pin_memory)
 
-    def _each_tensor(self, change) -> Self:
+    def _each_tensor(self, change) -> "Batch":
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: change(v) for k, v in tensors.items() if isinstance(v, Tensor)})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from mobile_vla.data.windows import WindowConfig, chunks_at
 from mobile_vla.errors import UserError
 
 
+@runtime_checkable
 class Tokenize(Protocol):
     """Instructions -> right-padded prompt ids (I, T) and their mask; and the length of a prompt in tokens."""
 
@@ -75,7 +76,7 @@ class BatchAssembler:
         """One batch of the requested windows, in their order."""
         frame_index: dict[tuple[int, int], int] = {}  # (episode, frame) -> row of `frames`
         text_index: dict[str, int] = {}
-        pair_index: dict[PairId, int] = {}
+        pair_index: dict[tuple[PairId, tuple[int, int]], int] = {}  # with the frame that is shown: donors differ
         pair_frame, pair_text, windows, chunks, masks = [], [], [], [], []
         for request in requests:
             episode = self.episodes[request.episode]
@@ -86,10 +87,10 @@ class BatchAssembler:
                 if frame < 0:
                     row.append(-1)
                     continue
-                pair = PairId(episode.id, frame, text, request.variant)
+                shown = self._shown(request, frame)
+                pair = PairId(episode.id, frame, text, request.variant), shown
                 if pair not in pair_index:
                     pair_index[pair] = len(pair_index)
-                    shown = self._shown(request, frame)
                     pair_frame.append(frame_index.setdefault(shown, len(frame_index)))
                     pair_text.append(text_index.setdefault(text, len(text_index)))
                 row.append(pair_index[pair])
@@ -107,7 +108,7 @@ class BatchAssembler:
             windows=torch.tensor(windows),
             chunks=torch.from_numpy(np.stack(chunks)),
             chunk_mask=torch.from_numpy(np.stack(masks)),
-            pair_id=tuple(pair_index),
+            pair_id=tuple(pair for pair, _ in pair_index),
             denominator=denominator,
         )
 

@@ -53,7 +53,12 @@ def find_files(root: Root) -> list[Path]:
         raise UserError(f"data.root: no such folder: {root.path}{hint}")
     if not root.path.is_dir():
         raise UserError(f"data.root: expected a folder of HDF5 files, got a file: {root.path}")
-    files = sorted(path for path in root.path.glob(root.pattern) if not path.is_dir())
+    try:
+        files = sorted(path for path in root.path.glob(root.pattern) if not path.is_dir())
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"data.pattern='{root.pattern}' is no pattern below a folder ({error}); expected for example **/*.h5"
+        ) from error
     if not files:
         raise UserError(
             f"data.root: no file in {root.path} matches data.pattern='{root.pattern}'; set data.pattern, or write "
@@ -71,7 +76,9 @@ def scan(
 
     `UserError` if a root is missing or empty, or if no file at all is good.
     """
-    files = [(root, path) for root in roots for path in find_files(root)]
+    # A file below two roots belongs to the inner one, whatever their order.
+    inner_first = sorted(roots, key=lambda root: (-len(root.path.parts), root.path))
+    files = [(root, path) for root in inner_first for path in find_files(root)]
     read: list[tuple[Root, Episode]] = []
     faults: list[Fault] = []
     seen: set[Path] = set()
@@ -113,7 +120,9 @@ def read_episode(path: Path, root: Root, instructions: InstructionConfig) -> Epi
             labels = read_labels(path.stem, file.attrs)
             instruction, source = choose_instruction(read_instruction(file), labels, instructions)
             resolution = frame_resolution(frames)
-        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
+        except BrokenEpisode:
+            raise
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py's, on a damaged file
             raise BrokenEpisode(f"cannot be read: {_reason(error)}") from error
     shifted, known = shift_actions(actions, root.action_shift)
     return Episode(
@@ -142,12 +151,11 @@ def shift_actions(actions: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _with_unique_ids(read: list[tuple[Root, Episode]]) -> list[Episode]:
-    """Where two roots hold files of the same name, all of these are called by their root's path too."""
-    counts = Counter(episode.id for _, episode in read)
-    return [
-        episode if counts[episode.id] == 1 else replace(episode, id=f"{root.path.as_posix()}/{episode.id}")
-        for root, episode in read
-    ]
+    """Where two files have the same name, all of these are called by their root too, and then by their suffix."""
+    for longer in (lambda root, e: f"{root.path.as_posix()}/{e.id}", lambda _, e: f"{e.id}{e.path.suffix}"):
+        counts = Counter(episode.id for _, episode in read)
+        read = [(root, e if counts[e.id] == 1 else replace(e, id=longer(root, e))) for root, e in read]
+    return [episode for _, episode in read]
 
 
 def _reason(error: Exception) -> str:

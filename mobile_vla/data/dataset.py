@@ -68,8 +68,8 @@ class DataConfig(WindowConfig):
     def roots(self) -> list[Root]:
         """One `Root` for each folder; `UserError` if a list of values does not fit the list of folders."""
         paths = (self.root,) if isinstance(self.root, str) else self.root
-        if not paths:
-            raise UserError("data.root is an empty list; expected at least one folder")
+        if not paths or not all(paths):
+            raise UserError(f"data.root={self.root!r}: expected one folder or several")
 
         def each(name: str) -> list:
             value = getattr(self, name)
@@ -144,8 +144,5 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
 
 def fit_actions(config: DataConfig, training: list[Episode]) -> ActionSpace:
     """Bounds from the configuration where it gives them, else from the training split's actions."""
-    names = config.components
-    actions = np.concatenate([episode.components(names)[episode.action_known] for episode in training])
-    lows, highs = actions.min(axis=0).tolist(), actions.max(axis=0).tolist()
-    given = [config.bounds.get(name, (low, high)) for name, low, high in zip(names, lows, highs, strict=True)]
-    return ActionSpace(components=names, low=tuple(low for low, _ in given), high=tuple(high for _, high in given))
+    actions = np.concatenate([episode.components(config.components)[episode.action_known] for episode in training])
+    return ActionSpace.fit(config.components, actions, config.bounds)

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -25,6 +25,7 @@ from mobile_vla.preprocessing import Preprocessing
 MAX_OPEN = 64  # files or maps held open by a process
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Anything that hands out frames low ... high - 1 of an episode as the model's preprocessing wants them."""
 

@@ -38,7 +38,7 @@ def detect(file: h5py.File) -> Layout:
         if isinstance(file.get(layout.frames_at), h5py.Dataset):
             return layout
     expected = " or ".join(f"'{layout.frames_at}'" for layout in LAYOUTS)
-    raise BrokenEpisode(f"no frames: expected a dataset {expected}, the file holds {sorted(file)[:6]}")
+    raise BrokenEpisode(f"no frames: expected a dataset {expected}, the file holds {_names(file)}")
 
 
 def encoding_of(frames: h5py.Dataset) -> Literal["raw", "jpeg"]:
@@ -46,7 +46,7 @@ def encoding_of(frames: h5py.Dataset) -> Literal["raw", "jpeg"]:
     row_type = h5py.check_vlen_dtype(frames.dtype)
     if row_type is not None and np.dtype(row_type) == np.uint8 and frames.ndim == 1:
         return "jpeg"
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape[1:]:
         raise BrokenEpisode(
             f"frames: expected (N, height, width, 3) uint8 or JPEG rows, got {frames.shape} {frames.dtype}"
         )
@@ -63,7 +63,7 @@ def read_frames(frames: h5py.Dataset, low: int, high: int) -> list[UInt8[np.ndar
 def decode_jpeg(row: UInt8[np.ndarray, " bytes"], index: int) -> UInt8[np.ndarray, "height width 3"]:
     try:
         with Image.open(BytesIO(row.tobytes())) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise BrokenEpisode(f"frame {index} is no readable JPEG ({len(row)} bytes)") from error
 
@@ -83,7 +83,7 @@ def read_actions(file: h5py.File) -> Float[np.ndarray, "N 3"]:
     """All components in float32; `BrokenEpisode` for a wrong shape or values that are not finite."""
     actions = file.get("actions")
     if not isinstance(actions, h5py.Dataset):
-        raise BrokenEpisode(f"no actions: expected a dataset 'actions', the file holds {sorted(file)[:6]}")
+        raise BrokenEpisode(f"no actions: expected a dataset 'actions', the file holds {_names(file)}")
     if actions.ndim != 2 or actions.shape[1] != len(COMPONENTS) or actions.dtype.kind not in "fiu":
         raise BrokenEpisode(f"actions: expected (N, {len(COMPONENTS)}) numbers, got {actions.shape} {actions.dtype}")
     values = actions[()].astype(np.float32)
@@ -101,10 +101,16 @@ def read_instruction(file: h5py.File) -> str | None:
         found.append(np.ravel(dataset[()])[0])
     found += [file.attrs[name] for name in INSTRUCTION_ATTRIBUTES if name in file.attrs]
     for value in found:
+        if isinstance(value, h5py.Empty):
+            continue
         text = as_text(value, "instruction").strip()
         if text:
             return text
     return None
+
+
+def _names(file: h5py.File) -> list[str]:
+    return sorted(map(str, file))[:6]
 
 
 def as_text(value: Any, what: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import gammaln
 
 from mobile_vla.actions import ActionSpace
 from mobile_vla.data.schema import UNKNOWN, Episode
@@ -72,18 +73,32 @@ def why_no_dependence(episodes: Sequence[Episode], space: ActionSpace, meanings:
     if len({episode.instruction for episode in episodes}) < 2:
         return "every episode has the same instruction"
     profiles = np.stack([_profile(episode, space).ravel() for episode in episodes])  # (E, bins * A)
-    profiles = np.nan_to_num(profiles - np.nanmean(profiles, axis=0))
+    counts = np.isfinite(profiles).sum(axis=0)
+    profiles = np.nan_to_num(profiles - np.nansum(profiles, axis=0) / np.maximum(counts, 1))
     groups = np.unique([meanings.of[episode.instruction] for episode in episodes], return_inverse=True)[1]
     rng = np.random.default_rng(0)
-    observed = _explained(profiles, groups)
+    observed = _explained(profiles, groups) * (1 - 1e-9)  # equal dealings are ties, whatever the order of adding
     at_least = sum(_explained(profiles, rng.permutation(groups)) >= observed for _ in range(PERMUTATIONS))
     p_value = (1 + at_least) / (1 + PERMUTATIONS)
     if p_value <= ALPHA:
         return None
+    if 1 / _dealings(groups) > ALPHA:
+        return (
+            f"{len(episodes)} episodes with {groups.max() + 1} instructions are too few to show whether the recorded "
+            f"actions depend on the instruction (p = {p_value:.2f})"
+        )
     return (
         "the recorded actions do not depend on the instruction: the mean action by instruction says no more about an "
         f"episode than the mean of all (p = {p_value:.2f}, {len(episodes)} episodes, {groups.max() + 1} instructions)"
     )
+
+
+def _dealings(groups: np.ndarray) -> float:
+    """In how many ways episodes can be dealt to groups of these sizes, groups of one size being alike."""
+    sizes = np.bincount(groups)
+    same = np.bincount(sizes)
+    log_ways = gammaln(len(groups) + 1) - gammaln(sizes + 1).sum() - gammaln(same[same > 0] + 1).sum()
+    return float(np.exp(min(log_ways, 700.0)))
 
 
 def _explained(profiles: np.ndarray, groups: np.ndarray) -> float:

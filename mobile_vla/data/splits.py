@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linprog
 
 import mobile_vla
 from mobile_vla.data.schema import Episode
@@ -59,32 +61,56 @@ class Split:
 def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
     """Deal episodes so that every stratum, and the whole, keep the shares to within one episode.
 
-    A pure function of ids, labels and configuration: the order of the files means nothing. Strata are shuffled,
-    laid end to end, and each episode goes to the part that is furthest behind its share.
+    A pure function of ids, labels and configuration: the order of the files means nothing.
     """
     strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for episode in episodes:
         strata[tuple(episode.label(name) for name in config.by)].append(episode.id)
-    shares = {
-        "train": 1 - config.validation - config.test,
-        "validation": config.validation,
-        "test": config.test,
-    }
+    shares = np.array([1 - config.validation - config.test, config.validation, config.test])
+    counts = round_shares(np.array([len(strata[key]) for key in sorted(strata)]), shares)
     rng = np.random.default_rng(config.seed)
     parts: dict[Part, list[str]] = {part: [] for part in PARTS}
-    dealt = 0
-    for key in sorted(strata):
+    for key, row in zip(sorted(strata), counts, strict=True):
         ids = sorted(strata[key])
-        for i in rng.permutation(len(ids)):
-            dealt += 1
-            behind = {part: share * dealt - len(parts[part]) for part, share in shares.items()}
-            parts[max(PARTS, key=lambda part: behind[part])].append(ids[i])
+        dealt = np.split(rng.permutation(len(ids)), np.cumsum(row)[:-1])
+        for part, chosen in zip(PARTS, dealt, strict=True):
+            parts[part] += [ids[i] for i in chosen]
     if not parts["train"] or not parts["validation"]:
         raise UserError(
             f"data.split: {len(episodes)} good episodes cannot be split into training and validation "
             f"({config.validation:g} validation, {config.test:g} test); record more, or raise data.split.validation"
         )
     return Split({part: tuple(sorted(ids)) for part, ids in parts.items()})
+
+
+def round_shares(
+    sizes: Int[np.ndarray, " strata"], shares: Float[np.ndarray, " parts"]
+) -> Int[np.ndarray, "strata parts"]:
+    """Whole numbers near sizes x shares: rows add up to the sizes, each cell and each column is off by less than one.
+
+    Controlled rounding (Cox 1987), as the linear programme that it is: its constraints are totally unimodular, so
+    its corners are whole. Where it is free it gives to the largest remainder, and to training first.
+    """
+    wanted = sizes[:, None] * shares
+    floors = np.floor(wanted + 1e-9)
+    rest = np.clip(wanted - floors, 0, 1)  # what each cell lacks
+    rest[rest < 1e-9] = 0
+    num_rows, num_columns = rest.shape
+    rows = np.kron(np.eye(num_rows), np.ones(num_columns))
+    columns = np.kron(np.ones(num_rows), np.eye(num_columns))
+    totals = rest.sum(axis=0)
+    prefer = rest + np.array([1e-3, 5e-4, 0.0])[:num_columns]
+    solved = linprog(
+        -prefer.ravel(),
+        A_eq=rows,
+        b_eq=sizes - floors.sum(axis=1),
+        A_ub=np.vstack([columns, -columns]),
+        b_ub=np.concatenate([np.ceil(totals - 1e-9), -np.floor(totals + 1e-9)]),
+        bounds=np.stack([np.zeros(rest.size), np.ceil(rest.ravel())], axis=1),
+        method="highs-ds",  # the simplex method ends in a corner
+    )
+    assert solved.success, "a controlled rounding always exists"
+    return (floors + np.round(solved.x).reshape(rest.shape)).astype(int)
 
 
 def save_split(split: Split, episodes: Sequence[Episode], config: SplitConfig, file: Path) -> None:

@@ -1,7 +1,6 @@
 """The policy, its whole forward pass on one screen: frames and texts -> contexts -> windows -> chunks of actions."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -35,7 +34,9 @@ class Policy(nn.Module):
         self.base_fingerprint = ""
 
     @classmethod
-    def build(cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype) -> Self:
+    def build(
+        cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype
+    ) -> "Policy":
         """Load the base, inject adapters, add a fresh head; trained weights float32, frozen ones in `dtype`."""
         backbone = Kosmos2Backbone(config, load_model(source), source.special_ids)
         base = fingerprint(backbone.model)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ class Odometry:
     scale: float
 
     @classmethod
-    def of(cls, space: ActionSpace, episodes: Sequence[Episode]) -> Self:
+    def of(cls, space: ActionSpace, episodes: Sequence[Episode]) -> "Odometry":
         known = {(episode.step_s, episode.speed_scale) for episode in episodes}
         step_s, scale = next(iter(known)) if len(known) == 1 else (None, None)
         if step_s is not None and scale is not None:

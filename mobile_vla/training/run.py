@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -64,7 +64,7 @@ class Training:
         plain: Mapping[str, Any],
         run_folder: Path | None = None,
         progress: Progress | None = None,
-    ) -> Self:
+    ) -> "Training":
         """Everything that can be wrong is found here; `UserError`, and nothing was written into any run folder.
 
         With `run_folder` the training continues there, on the split that was stored with it.

@@ -162,7 +162,6 @@ def test_a_donor_lends_frames_and_nothing_else(new_assembler):
     assert batch.window_pairs(0)[0] == ("0", 4, "go left", "donor")
 
 
-# FAILS: a pair does not know its donor, so the first one wins.
 def test_two_donors_of_one_episode_are_told_apart(new_assembler):
     """The second must not silently be shown the first one's frames."""
     requests = [WindowRequest(episode=0, start=0, variant="donor", donor=donor) for donor in (1, 3)]

@@ -62,7 +62,6 @@ BROKEN = {  # layout, damage, reason
     "grey frames": ("v3", lambda path: edit(path, put("images", draw_frames(6)[..., 0])), r"frames.*got \(6, 24, 40\)"),
     "alpha frames": ("v3", lambda path: edit(path, put("images", np.zeros((6, 4, 4, 4), np.uint8))), r"\(6, 4, 4, 4\)"),
     "float frames": ("v3", lambda path: edit(path, put("images", draw_frames(6) / 255)), "frames.*float64"),
-    # FAILS: taken for good, and the resize raises a RuntimeError later.
     "frames without pixels": (
         "v3",
         lambda path: edit(path, put("images", np.zeros((6, 0, 40, 3), np.uint8))),
@@ -166,7 +165,6 @@ class TestFindFiles:
         with pytest.raises(UserError, match=r"no file in .* matches data\.pattern="):
             find_files(Root(path=tmp_path, pattern=pattern))
 
-    # FAILS: pathlib raises ValueError and NotImplementedError.
     @pytest.mark.parametrize("pattern", ["", "/data/*.h5"])
     def test_a_pattern_that_is_none_is_the_users_mistake(self, tmp_path, write_episode, pattern):
         write_episode(tmp_path / "a.h5")
@@ -198,7 +196,6 @@ class TestSeveralRoots:
         catalog = scan([Root(path=tmp_path / name) for name in "ab"], TABLE)
         assert [e.id for e in catalog.episodes] == [f"{tmp_path}/a/x", f"{tmp_path}/b/x", "y"]
 
-    # FAILS: the first root gives the id, and its shift and step.
     def test_a_file_below_two_roots_is_one_episode_whatever_their_order(self, tmp_path, write_episode):
         write_episode(tmp_path / "sub" / "x.h5")
         roots = [Root(path=tmp_path), Root(path=tmp_path / "sub")]
@@ -211,7 +208,6 @@ class TestSeveralRoots:
         (tmp_path / "b.h5").symlink_to(tmp_path / "a.h5")
         assert len(scan_one(tmp_path).episodes) == 1
 
-    # FAILS: both get the same id, and one episode may land in two parts of a split.
     def test_ids_are_unique_where_only_the_suffix_differs(self, tmp_path, write_episode):
         for suffix in (".h5", ".hdf5"):
             write_episode(tmp_path / f"x{suffix}")

@@ -117,7 +117,7 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"root": ()}, "data.root is an empty list"),
+            ({"root": ()}, "expected one folder or several"),
             ({"components": ("linear_y", "sideways")}, "unknown action component 'sideways'"),
             ({"components": ("linear_x", "linear_x")}, "distinct names expected"),
             ({"bounds": {"angular_z": (-1.0, 1.0)}}, "data.bounds names 'angular_z', which is not one of"),
@@ -161,7 +161,6 @@ class TestBounds:
         config = DataConfig(root="a", components=("angular_z",), bounds={"angular_z": (-0.25, 0.25)})
         assert fit_actions(config, training).high == (0.25,)
 
-    # FAILS: numpy raises ValueError for an empty array.
     def test_no_known_action_at_all_is_the_users_mistake(self, make_episode):
         unknown = make_episode("a", 1, known=np.array([False]))
         with pytest.raises(UserError, match="action_shift"):
