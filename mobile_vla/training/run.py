@@ -28,7 +28,7 @@ from mobile_vla.models.loading import Source, open_source
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.tokenizer import Prompter
 from mobile_vla.training.callbacks.figures import Figures
-from mobile_vla.training.callbacks.progress import ProgressBar
+from mobile_vla.training.callbacks.progress import show_progress_of_training
 from mobile_vla.training.callbacks.reference import BaselineReference
 from mobile_vla.training.callbacks.throughput import Throughput
 from mobile_vla.training.config import TrainConfig
@@ -202,7 +202,7 @@ class Training:
         config = self.config.callbacks
         found: list[pl.Callback] = [throughput, BaselineReference(baselines)]
         if self.config.trainer.enable_progress_bar:
-            found.append(ProgressBar())
+            found.append(show_progress_of_training())
         if config.figures is not None:
             episodes = self.data.episodes("validation")
             every = max(len(episodes) // config.figures.windows, 1)

@@ -1,5 +1,6 @@
 """From the user's `trainer` settings to Lightning's Trainer: where it runs, in which precision, for how long."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def build_trainer(
         num_sanity_val_steps=config.num_sanity_val_steps,
         log_every_n_steps=config.log_every_n_steps,
         deterministic=config.deterministic,
-        enable_progress_bar=config.enable_progress_bar,
+        enable_progress_bar=config.enable_progress_bar and sys.stderr.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=out,

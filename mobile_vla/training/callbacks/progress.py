@@ -1,9 +1,12 @@
-"""The progress bar: loss, windows a second, and the share of time spent waiting for data."""
+"""Where training stands: a bar with loss, windows a second and waiting share; in a log file, a line an epoch."""
 
+import sys
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.utilities import rank_zero_only
 
 SHOWN = {
     "train/loss": ("loss", "{:.4f}"),
@@ -13,9 +16,31 @@ SHOWN = {
 }
 
 
+def show_progress_of_training() -> Callback:
+    """A bar where there is a terminal to draw it on."""
+    return ProgressBar() if sys.stderr.isatty() else EpochLines()
+
+
+def told(metrics: dict[str, Any]) -> dict[str, str]:
+    """The metrics that are shown, under short names."""
+    return {short: form.format(float(metrics[name])) for name, (short, form) in SHOWN.items() if name in metrics}
+
+
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with short names; validation runs without a bar of its own."""
+    """Lightning's bar with short names; validation, which is short, has no bar of its own."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        found = super().get_metrics(trainer, pl_module)
-        return {short: form.format(float(found[name])) for name, (short, form) in SHOWN.items() if name in found}
+        return told(super().get_metrics(trainer, pl_module))
+
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)
+
+
+class EpochLines(Callback):
+    """One line behind each validation, and none of a bar's redrawing."""
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            shown = " ".join(f"{name} {value}" for name, value in told(trainer.callback_metrics).items())
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", file=sys.stderr, flush=True)
