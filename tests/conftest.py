@@ -8,7 +8,18 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 from PIL import Image
+
+import tests.typecheck  # noqa: F401  (the hook finds it by name)
+
+# Shapes and types of public boundaries are checked in the tests, and only there.
+CHECKED = ("batch", "actions", "preprocessing", "models", "training")
+CHECKED += tuple(f"data.{part}" for part in ("assemble", "frames", "layouts", "meaning", "plan", "splits", "windows"))
+install_import_hook(
+    [f"mobile_vla.{part}" for part in CHECKED],
+    "tests.typecheck.check",
+)
 
 from mobile_vla.data.schema import Episode
 from mobile_vla.preprocessing import Preprocessing

@@ -38,7 +38,7 @@ class Baselines:
             chunk_of, mask = chunks_at(normalized_actions(episode, space), episode.action_known, frames, chunk)
             chunks.append(chunk_of)
             masks.append(mask)
-            bins.append([progress_bin(episode, frame) for frame in frames])
+            bins.append([progress_bin(episode, frame) for frame in range(episode.num_frames)])
             episodes += [episode.instruction] * episode.num_frames
         chunks, masks, bins = np.concatenate(chunks), np.concatenate(masks), np.concatenate(bins)
         texts = np.array(episodes)
@@ -85,7 +85,7 @@ class Baselines:
 
 
 def progress_bin(episode: Episode, frame: int) -> int:
-    return min(int(episode.progress(int(frame)) * PROGRESS_BINS), PROGRESS_BINS - 1)
+    return min(int(episode.progress(frame) * PROGRESS_BINS), PROGRESS_BINS - 1)
 
 
 def _mean_chunk(chunks: np.ndarray, masks: np.ndarray, otherwise: np.ndarray) -> Float[np.ndarray, "C A"]:
