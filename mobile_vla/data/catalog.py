@@ -111,6 +111,7 @@ def read_episode(path: Path, root: Root, instructions: InstructionConfig) -> Epi
         try:
             layout = detect(file)
             frames = file[layout.frames_at]
+            assert isinstance(frames, h5py.Dataset), "detect has seen that it is one"
             encoding = encoding_of(frames)
             if len(frames) == 0:
                 raise BrokenEpisode("no frames: the file holds 0")

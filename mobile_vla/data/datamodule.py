@@ -93,7 +93,7 @@ class EpisodeDataModule(LightningDataModule):
             PlannedDataset(self.assembler(self.episodes(part))),
             sampler=sampler,
             batch_size=None,  # the sampler hands out whole batches
-            collate_fn=_as_is,
+            collate_fn=_as_is,  # pyright: ignore[reportArgumentType]  (its stub knows lists of samples only)
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.pin,

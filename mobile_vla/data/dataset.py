@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -122,7 +123,7 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
     """Find and read the episodes, pack their frames; `UserError` if nothing good is left."""
 
     def report(what: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(what, done, total)
+        return None if progress is None else partial(progress, what)
 
     catalog = scan(config.roots(), config.instructions, report("reading episodes"))
     episodes, faults = list(catalog.episodes), list(catalog.faults)

@@ -42,7 +42,9 @@ class FileFrames:
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]:
         """`BrokenEpisode` if the file turns out to be damaged."""
         try:
-            frames = read_frames(self._file(episode.path)[episode.frames_at], low, high)
+            dataset = self._file(episode.path)[episode.frames_at]
+            assert isinstance(dataset, h5py.Dataset), "the scan has seen that it is one"
+            frames = read_frames(dataset, low, high)
         except (OSError, RuntimeError, KeyError) as error:
             raise BrokenEpisode(f"frames {low} to {high - 1} cannot be read: {error}") from error
         return torch.cat([self.preprocessing.resize(torch.from_numpy(frame)[None]) for frame in frames])

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import Kosmos2Config, Kosmos2Model
 
@@ -91,8 +92,14 @@ class Kosmos2Backbone(nn.Module):
         for weight in self.model.parameters():
             if not weight.requires_grad:
                 weight.data = weight.data.to(dtype)
+        for layer in self.model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                # peft would copy every adapter's input to float32, only for autocast to cast it back.
+                layer.cast_input_dtype_enabled = dtype == torch.float32  # pyright: ignore[reportArgumentType]
         positions = self.model.text_model.model.embed_positions
-        positions.weights = positions.weights.to(self.model.get_input_embeddings().weight.dtype)
+        # Positions are a buffer, added to the word embeddings: they share their dtype.
+        frozen = not self.model.get_input_embeddings().weight.requires_grad
+        positions.to(dtype if frozen else torch.float32)
 
     def autocast(self) -> AbstractContextManager:
         """The precision that training, probing and inference share."""
@@ -105,7 +112,9 @@ class Kosmos2Backbone(nn.Module):
         towers = (self.model.vision_model, self.model.image_to_text_projection)
         trained = any(weight.requires_grad for tower in towers for weight in tower.parameters())
         with self.autocast(), torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            return self.model.get_image_features(pixel_values).pooler_output
+            tokens = self.model.get_image_features(pixel_values).pooler_output
+        assert tokens is not None, "Kosmos-2 puts its projected image tokens there"
+        return tokens
 
     def decode(
         self,
@@ -170,7 +179,7 @@ def special_ids(tokenizer, layout: str) -> dict[str, int]:
 
 def _new_action_token(model: Kosmos2Model) -> Float[Tensor, " D"]:
     """Random, as large as a word's embedding; never zeros, from which no gradient would tell its parts apart."""
-    embeddings = model.get_input_embeddings().weight
+    embeddings: Tensor = model.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
     generator = torch.Generator().manual_seed(ACTION_TOKEN_SEED)
     token = torch.randn(embeddings.shape[1], generator=generator)
     if embeddings.is_meta:

@@ -7,6 +7,7 @@ the weights and stops on any name that is missing or unexpected.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +19,7 @@ from mobile_vla.models.tokenizer import load_tokenizer
 from mobile_vla.preprocessing import Preprocessing
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-PIL_INTERPOLATION = {2: "bilinear", 3: "bicubic"}
+PIL_INTERPOLATION: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 LANGUAGE_MODEL_HEAD = "text_model.lm_head."  # tied to the embeddings, and of no use here
 
 
@@ -75,7 +76,7 @@ def load_model(source: Source) -> Kosmos2Model:
             torch.manual_seed(source.config.weights_seed)
             return Kosmos2Model(source.architecture).eval()
     try:
-        model, info = Kosmos2Model.from_pretrained(
+        model, info = Kosmos2Model.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             source.config.weights, config=source.architecture, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -122,11 +123,12 @@ def _preprocessing_of(weights: str, architecture: Kosmos2Config) -> Preprocessin
     resample = int(processor.resample)
     if resample not in PIL_INTERPOLATION:
         raise UserError(f"model.weights={weights}: its image processor resizes with an unknown filter ({resample})")
+    normalized = processor.do_normalize
     return Preprocessing(
         size=vision_size(architecture),
         interpolation=PIL_INTERPOLATION[resample],
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
+        mean=tuple(processor.image_mean) if normalized else (0.0, 0.0, 0.0),
+        std=tuple(processor.image_std) if normalized else (1.0, 1.0, 1.0),
     )
 
 

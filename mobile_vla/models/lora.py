@@ -32,7 +32,7 @@ class AdapterConfig:
 
     preset: Literal["all", "text", "none", "full"] = "all"
     r: int = 32
-    alpha: float = 16
+    alpha: int = 16
     dropout: float = 0.1
     layers: str | tuple[int, ...] = "all"
     rslora: bool = False

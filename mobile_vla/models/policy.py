@@ -57,6 +57,7 @@ class Policy(nn.Module):
             return batch.contexts
         tokens = batch.image_tokens
         if tokens is None:
+            assert batch.frames is not None, "a batch holds frames, image tokens or contexts"
             tokens = self.backbone.image_tokens(self.preprocessing(batch.frames))  # (U, L, D)
         return self.backbone.decode(tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text)
 

@@ -88,7 +88,8 @@ class Prompter:
         """Right-padded ids and their mask; T is the longest of the given texts."""
         rows = [self.ids(text) for text in instructions]
         width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id, dtype=torch.int64)
+        padding = self.tokenizer.convert_tokens_to_ids(str(self.tokenizer.pad_token))
+        ids = torch.tensor([[padding]]).repeat(len(rows), width)
         mask = torch.zeros(len(rows), width, dtype=torch.bool)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)

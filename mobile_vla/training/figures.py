@@ -82,6 +82,7 @@ def frame_strip(predicted: Float[Tensor, "S W C A"], batch: Batch, space: Action
             if pair < 0:
                 axis.set_axis_off()
                 continue
+            assert batch.frames is not None, "a strip needs its frames"
             frame = batch.frames[batch.pair_frame[pair]].numpy()
             axis.imshow(frame)
             size = frame.shape[0]

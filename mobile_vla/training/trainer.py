@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -12,7 +12,12 @@ from lightning.pytorch.loggers import Logger
 
 from mobile_vla.errors import UserError
 
-COMPUTE_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+COMPUTE_DTYPES: dict[Precision, torch.dtype] = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # short forms
 
 
@@ -60,7 +65,7 @@ class Machine:
     """Where training really runs: no `auto` is left."""
 
     accelerator: Literal["cpu", "gpu", "mps"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Precision
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -95,7 +100,7 @@ def choose_machine(config: TrainerConfig) -> Machine:
         )
     if precision != "32-true" and accelerator == "mps":
         raise UserError(f"trainer.precision={precision}: MPS computes in float32 only; use trainer.precision=32-true")
-    return Machine(accelerator, precision)
+    return Machine(accelerator, cast(Precision, precision))
 
 
 def build_trainer(

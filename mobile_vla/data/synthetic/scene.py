@@ -145,7 +145,7 @@ def sample_scene(rng: np.random.Generator, world: WorldName = "full", num_frames
     depth = depth_steps * STEP_M - START_GAP_M - PAST_M
     y = (offset - width_steps / 2) * STEP_M + jitter_y
     width = width_steps * STEP_M - 2 * CLEARANCE_M
-    colour = tuple(int(level * brightness) for level in (45, 95, 215))
+    colour = (int(45 * brightness), int(95 * brightness), int(215 * brightness))
     block = Box(x=front + depth / 2, y=y, depth=depth, width=width, height=0.9, colour=colour)
     target_x = block.back + PAST_M + round(FINAL_STEPS * scale) * STEP_M + STOP_M
     target_y = y + (target_offset - width_steps / 2) * STEP_M + jitter_target
