@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.checkpoints.trained import load_trained, metadata
+from mobile_vla.checkpoints.trained import action_space, load_trained, metadata, read_checkpoint
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
@@ -82,6 +81,11 @@ class Training:
         stored = None if run_folder is None else run_folder / "split.json"
         split = load_split(stored) if stored else make_split(dataset.episodes, config.data.split)
         actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
+        if resumed is not None and action_space(read_checkpoint(resumed)["mobile_vla"]) != actions:
+            raise UserError(
+                f"run={run_folder}: the actions of its training episodes changed since it began (their bounds differ "
+                "from the checkpoint's); restore the data, or start a new run with config="
+            )
         data = EpisodeDataModule(
             config.data,
             dataset,
@@ -134,8 +138,11 @@ class Training:
         validation = self.data.episodes("validation")
         sums = EpisodeSums(validation, self.actions, self.config.data.chunk, self.config.optimization.huber_delta)
         baselines = baseline_losses(self.data, "validation", sums)
-        board = Board(out) if self.config.logger.tensorboard else None
+        begins_at = 0 if self.resumed is None else int(read_checkpoint(self.resumed)["global_step"])
+        board = Board(out, begins_at) if self.config.logger.tensorboard else None
         table = CsvMetrics(out / "metrics.csv") if self.config.logger.csv else None
+        if table is not None:
+            table.resume_at(begins_at)
         throughput = Throughput()
         checkpoints = self._checkpoints(out)
         trainer = build_trainer(
@@ -157,13 +164,14 @@ class Training:
         )
         if trainer.is_global_zero:
             self._describe(out, board)
-        if self.resumed is not None and table is not None:
-            table.resume_at(torch.load(self.resumed, weights_only=True, mmap=True)["global_step"])
         trainer.fit(module, self.data, ckpt_path=self.resumed, weights_only=True)
+        last = out / "checkpoints" / LAST
+        if trainer.global_step > begins_at and checkpoints._last_global_step_saved != trainer.global_step:
+            trainer.save_checkpoint(last)  # it stopped (max_steps, max_time) before the epoch's validation
         if not trainer.is_global_zero:
             return {}
         policy.to(trainer.strategy.root_device)
-        best = Path(checkpoints.best_model_path or checkpoints.last_model_path)
+        best = Path(checkpoints.best_model_path) if checkpoints.best_model_path else last
         load_trained(policy, best)
         findings = find(policy, self.data, "validation", sums, baselines, self.config.seed, progress)
         if board is not None:

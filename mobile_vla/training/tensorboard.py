@@ -23,8 +23,10 @@ COMPARED = ("val_loss", "val/rmse", "val/sign_accuracy", "effect/instruction", "
 class Board(TensorBoardLogger):
     """Events lie in the run's folder itself, so that the folder's name is the run's name in TensorBoard."""
 
-    def __init__(self, folder: Path):
-        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False)
+    def __init__(self, folder: Path, begins_at: int = 0):
+        """begins_at: the step that a resumed run continues from; what was logged behind it is taken back."""
+        purge = begins_at if begins_at else None
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False, purge_step=purge)
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,22 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert "Traceback" not in captured.err
     assert re.search(message, line), line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_training_that_stops_before_its_validation_still_has_a_checkpoint(trained: Path, tmp_path: Path):
+    config, out = f"config={trained / 'config.yaml'}", tmp_path / "stopped"
+    assert run(config, "trainer.max_steps=5", f"out={out}") == 0
+    found = json.loads((out / "train.json").read_text())
+    assert found["steps"] == 5
+    assert found["checkpoint"] == str(out / "checkpoints" / "last.ckpt")
+    assert torch.load(found["checkpoint"], weights_only=True)["global_step"] == 5
+
+
+def test_a_damaged_checkpoint_is_not_continued(trained: Path, tmp_path: Path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert run(f"run={tmp_path / 'run'}", "trainer.max_epochs=4") == 2
+    assert "no readable checkpoint" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
