@@ -65,5 +65,12 @@ def read_text(text: str) -> str:
 
 
 def quote_where_needed(text: str) -> str:
-    """The text, quoted where it stands for itself."""
-    return quote(text) if is_literal(text) else text
+    """The text, quoted where it stands for itself; in a list, each element that does."""
+    if not is_literal(text):
+        return text
+    if text.startswith("[") and text.endswith("]") and not re.search(r"[\[\]{}'\"]", text[1:-1]):
+        elements = [quote_where_needed(element.strip()) for element in text[1:-1].split(",")]
+        listed = f"[{','.join(elements)}]"
+        if not is_literal(listed):
+            return listed
+    return quote(text)

@@ -37,10 +37,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
         print("\n".join(training.describe()))
 
     def run(out: Path) -> Report:
-        if context.rank == 0:
-            write_config(config, out / "config.yaml")
         with show_steps(enabled=shown) as progress:
-            findings = training.run(out, progress)
+            findings = training.run(out, lambda file: write_config(config, file), progress)
         return Report(payload=findings, table=_table(findings, out) if findings else ())
 
     return Job(run=run, folder=context.run_folder)

@@ -59,13 +59,16 @@ class EpisodeDataModule(LightningDataModule):
         frames = self.dataset.frames if with_frames else None
         return BatchAssembler(episodes, frames, self.tokenize, self.actions, self.config)
 
-    def plan(self, part: Part) -> BatchPlan:
-        """Training is shuffled and accumulated, the other parts run through once in order."""
+    def plan(self, part: Part, world: int = 1) -> BatchPlan:
+        """Training is shuffled and accumulated, the other parts run through once in order, a batch a rank at least."""
         train = part == "train"
+        entries = [valid_entries(episode, self.config) for episode in self.episodes(part)]
+        even = -(-sum(map(len, entries)) // world)
+        size = self.config.batch_size if train else min(self.config.batch_size, max(even, 1))
         return BatchPlan(
-            [valid_entries(episode, self.config) for episode in self.episodes(part)],
-            batch_size=self.config.batch_size,
-            span=self.config.span if train else self.config.batch_size,
+            entries,
+            batch_size=size,
+            span=self.config.span if train else size,
             seed=self.seed,
             accumulate=self.accumulate if train else 1,
             shuffle=train,
@@ -85,7 +88,7 @@ class EpisodeDataModule(LightningDataModule):
         """A loader of whole planned batches; each rank gets its own."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         workers = self.config.num_workers
-        sampler = PlannedBatches(self.plan(part), rank, world)
+        sampler = PlannedBatches(self.plan(part, world), rank, world)
         if self.trainer and part == "train":
             # A resumed fit makes the loader's iterator before it tells the sampler its epoch.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)

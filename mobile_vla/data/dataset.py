@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from mobile_vla.data.windows import WindowConfig, refuse_short
 from mobile_vla.errors import UserError
 from mobile_vla.preprocessing import Preprocessing
 
+DEFAULT_LABEL = "direction"
 Progress = Callable[[str, int, int], None]  # what, done, of
 
 
@@ -141,6 +143,20 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
         )
     refuse_short(episodes, config)
     return Dataset(tuple(episodes), tuple(faults), frames)
+
+
+def check_labels(config: DataConfig, dataset: Dataset) -> None:
+    """A label that no episode has is a misspelling, unless it is the default, which files may well not have."""
+    known = sorted({name for episode in dataset.episodes for name in episode.labels})
+    asked = {"data.split.by": config.split.by, "data.instruction_label": (config.instruction_label,)}
+    if config.instructions.table:
+        asked["data.instructions.by"] = (config.instructions.by,)
+    for setting, names in asked.items():
+        for name in names:
+            if name not in known and name != DEFAULT_LABEL:
+                near = get_close_matches(name, known, 1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise UserError(f"{setting}: no episode has a label '{name}'; {hint}there are {known}")
 
 
 def fit_actions(config: DataConfig, training: list[Episode]) -> ActionSpace:

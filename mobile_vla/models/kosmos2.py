@@ -9,6 +9,7 @@ architecture and a tiny one are the same class; nothing here asks which of them 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 import torch
@@ -50,8 +51,12 @@ class BackboneConfig:
     def __post_init__(self):
         if self.layout not in LAYOUTS:
             raise ValueError(f"model.layout must be one of {sorted(LAYOUTS)}, got '{self.layout}'")
-        if "{instruction}" not in self.prompt:
-            raise ValueError(f"model.prompt must hold {{instruction}}, got '{self.prompt}'")
+        try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.prompt) if field is not None}
+        except ValueError:
+            fields = set()
+        if fields != {"instruction"}:
+            raise ValueError(f"model.prompt must hold {{instruction}} and no other braces, got '{self.prompt}'")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout must lie in [0, 1), got {self.dropout}")
         if self.architecture and self.weights != RANDOM:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoImageProcessor, Kosmos2Config, Kosmos2Model, PreTrainedTokenizerBase
 
 from mobile_vla.errors import UserError
@@ -39,7 +39,9 @@ def open_source(config: BackboneConfig) -> Source:
     if config.weights == RANDOM:
         try:
             architecture = architecture_of(config)
-        except (TypeError, ValueError) as error:
+            with torch.device("meta"):
+                Kosmos2Model(architecture)  # its parts say what does not fit together
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"model.architecture is no Kosmos-2 architecture: {error}") from error
         tokenizer = load_tokenizer(None)
         preprocessing = Preprocessing(size=vision_size(architecture))
@@ -103,6 +105,7 @@ def _find(weights: str) -> str:
         raise UserError(f"model.weights={weights} holds no config.json; expected a transformers folder of Kosmos-2")
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
+            _check_readable(folder / name, weights)
             return str(folder)
         index = folder / f"{name}.index.json"
         if index.is_file():
@@ -110,8 +113,20 @@ def _find(weights: str) -> str:
             absent = sorted(shard for shard in shards if not (folder / shard).is_file())
             if absent:
                 raise UserError(f"model.weights={weights} lacks {len(absent)} of {len(shards)} shards: {absent[0]}")
+            for shard in sorted(shards):
+                _check_readable(folder / shard, weights)
             return str(folder)
     raise UserError(f"model.weights={weights} holds no weights; expected one of {list(WEIGHT_FILES)} (or shards)")
+
+
+def _check_readable(file: Path, weights: str) -> None:
+    """A truncated file is told from its header, before anything is made."""
+    if file.suffix == ".safetensors":
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"model.weights={weights}: {file.name} is damaged: {_first_line(error)}") from error
 
 
 def _preprocessing_of(weights: str, architecture: Kosmos2Config) -> Preprocessing:

@@ -4,17 +4,10 @@ from dataclasses import dataclass, field
 
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.figures import FiguresConfig
 from mobile_vla.training.module import OptimizationConfig
 from mobile_vla.training.trainer import TrainerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
-    """save_top_k best by `val_loss`, and the last one."""
-
-    save_top_k: int = 3
-    save_last: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,11 @@ class Odometry:
         fastest = max((max(abs(space.low[i]), abs(space.high[i])) for i in linear), default=1.0)
         return cls(components=space.components, unit="steps", step_s=1.0, scale=1 / fastest)
 
+    @property
+    def moves(self) -> bool:
+        """Whether an action can displace the robot at all: one that only turns cannot."""
+        return any(name.startswith("linear") for name in self.components)
+
     def displacement(self, velocities: Float[Tensor, "*chunks C A"]) -> Float[Tensor, "*chunks 2"]:
         """(x, y) of the robot behind the chunk, in its frame at the chunk's begin; forward Euler, turn after move."""
         still = torch.zeros_like(velocities[..., 0])

@@ -157,6 +157,8 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
     instruction, image, control = effects["instruction"], effects["image"], effects["paraphrase"]
     if instruction.ratio is None:
         found.append(f"This data cannot show whether the instruction is read: {instruction.reason}.")
+    elif instruction.ci is None:
+        found.append(_too_few("instruction", instruction))
     elif not instruction.shown:
         found.append(
             "The policy does the same whatever it is told: with the instruction swapped its loss is "
@@ -168,12 +170,21 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
             f"A paraphrase changes the loss as much ({control.ratio:.2f}) as another instruction does "
             f"({instruction.ratio:.2f}): the policy reacts to the wording, not to the meaning."
         )
-    if image.ratio is not None and not image.shown:
+    if image.ratio is not None and image.ci is None:
+        found.append(_too_few("image", image))
+    elif image.ratio is not None and not image.shown:
         found.append(
             f"The policy does the same whatever it sees: with another episode's images its loss is {image.ratio:.2f} "
             f"times its loss (95 % interval {_interval(image)}, {image.episodes} episodes)."
         )
     return found
+
+
+def _too_few(what: str, effect: Effect) -> str:
+    return (
+        f"{effect.episodes} validation episodes are too few to tell whether the {what} is used (loss x "
+        f"{effect.ratio:.2f} with it replaced, no interval); raise data.split.validation or record more."
+    )
 
 
 def _interval(effect: Effect) -> str:

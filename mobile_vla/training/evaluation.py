@@ -30,6 +30,7 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Tables of sums by episode (see `EpisodeSums`), under `own` and under each intervention's name."""
     device = policy.backbone.action_token.device
+    sums.to(device)  # a trainer that has finished leaves it on the CPU
     names = [OWN, *(interventions or {})]
     tables = {name: torch.zeros_like(sums.table) for name in names}
     was_training = policy.training

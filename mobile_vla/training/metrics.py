@@ -74,7 +74,8 @@ class EpisodeSums(Metric):
             *self._signs(predicted, batch),
             *self._displacements(predicted, batch),
         ]
-        rows = [self.row[batch.window_pairs(s)[0].episode] for s in range(batch.num_windows)]
+        firsts = batch.windows[:, 0].tolist()  # never padding, which stands at the tail
+        rows = [self.row[batch.pair_id[first].episode] for first in firsts]
         sums = torch.cat([column.to(self.table.dtype) for column in columns], dim=1)  # (S, K)
         self.table.index_add_(0, torch.tensor(rows, device=self.table.device), sums)
 
@@ -97,7 +98,7 @@ class EpisodeSums(Metric):
 
     def _displacements(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Chunks that lie wholly inside the episode, and the sum of their errors at the end: (S, 1) each."""
-        whole = batch.chunk_mask.all(-1)  # (S, W)
+        whole = batch.chunk_mask.all(-1) & self.odometry.moves  # (S, W)
         error = self.odometry.error(self.space.denormalize(predicted), self.space.denormalize(batch.chunks))
         return whole.sum(1, keepdim=True), torch.where(whole, error, 0).sum(1, keepdim=True)
 

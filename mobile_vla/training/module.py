@@ -41,6 +41,8 @@ class OptimizationConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"optimization.{name} must be positive, got {value}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optimization.betas must lie in [0, 1), got {list(self.betas)}")
         if self.weight_decay < 0 or self.warmup_epochs < 0 or not 0 <= self.final_lr <= 1:
             raise ValueError(
                 "optimization: weight_decay and warmup_epochs must not be negative and final_lr must lie in [0, 1], "
@@ -62,7 +64,7 @@ class PolicyModule(LightningModule):
         sums: EpisodeSums,
         *,
         steps_per_epoch: int,
-        max_epochs: int,
+        total_steps: int,
         seed: int,
         label_names: list[str],
         checkpoint_metadata: dict[str, Any],
@@ -73,7 +75,7 @@ class PolicyModule(LightningModule):
         self.config = config
         self.sums = sums
         self.steps_per_epoch = steps_per_epoch
-        self.max_epochs = max_epochs
+        self.total_steps = total_steps
         self.seed = seed
         self.label_names = label_names
         self.checkpoint_metadata = checkpoint_metadata
@@ -93,6 +95,7 @@ class PolicyModule(LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         shown = masked_huber(predicted.detach(), batch.chunks, batch.chunk_mask, delta)
         self.log("train/loss", shown, prog_bar=True, batch_size=batch.num_windows)
+        self.log("train/epoch_loss", shown, on_step=False, on_epoch=True, batch_size=batch.num_windows)
         return loss * parts
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -121,7 +124,7 @@ class PolicyModule(LightningModule):
         factor = learning_rate_factor(
             self.config.schedule,
             warmup_steps=round(self.config.warmup_epochs * self.steps_per_epoch),
-            total_steps=self.steps_per_epoch * self.max_epochs,
+            total_steps=self.total_steps,
             final=self.config.final_lr,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -7,25 +7,25 @@ run       policy -> baselines -> fit -> best checkpoint -> evaluation with inter
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.checkpoints.trained import action_space, load_trained, metadata, read_checkpoint
+from mobile_vla.checkpoints.trained import check_fits, load_trained, metadata, read_checkpoint
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.data.dataset import Dataset, Progress, fit_actions, open_dataset
+from mobile_vla.data.dataset import Dataset, Progress, check_labels, fit_actions, open_dataset
 from mobile_vla.data.splits import Split, load_split, make_split, save_split
 from mobile_vla.errors import UserError
 from mobile_vla.models.loading import Source, open_source
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.training.callbacks.checkpoint import LAST, RunCheckpoints
 from mobile_vla.training.callbacks.figures import Figures
 from mobile_vla.training.callbacks.progress import show_progress_of_training
 from mobile_vla.training.callbacks.reference import BaselineReference
@@ -36,10 +36,9 @@ from mobile_vla.training.loggers import CsvMetrics
 from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
 from mobile_vla.training.provenance import provenance
+from mobile_vla.training.resuming import check_resumable
 from mobile_vla.training.tensorboard import Board
 from mobile_vla.training.trainer import Machine, build_trainer, choose_machine
-
-LAST = "last.ckpt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +80,9 @@ class Training:
         stored = None if run_folder is None else run_folder / "split.json"
         split = load_split(stored) if stored else make_split(dataset.episodes, config.data.split)
         actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
-        if resumed is not None and action_space(read_checkpoint(resumed)["mobile_vla"]) != actions:
-            raise UserError(
-                f"run={run_folder}: the actions of its training episodes changed since it began (their bounds differ "
-                "from the checkpoint's); restore the data, or start a new run with config="
-            )
+        if resumed is not None:
+            check_resumable(resumed, plain, actions)
+        check_labels(config.data, dataset)
         data = EpisodeDataModule(
             config.data,
             dataset,
@@ -96,6 +93,10 @@ class Training:
             accumulate=config.trainer.accumulate_grad_batches,
             pin_memory=machine.accelerator == "gpu",
         )
+        world = config.trainer.num_devices * config.trainer.num_nodes
+        for part in ("train", "validation"):
+            if (windows := data.plan(part).num_windows) < world:
+                raise UserError(f"{windows} {part} windows cannot be dealt to {world} devices; use fewer devices")
         return cls(
             config=config,
             plain=plain,
@@ -124,8 +125,8 @@ class Training:
             f"on {self.machine.accelerator} in {self.machine.precision}",
         ]
 
-    def run(self, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-        """Train in `out`; returns the fields of `train.json`."""
+    def run(self, out: Path, save_config: Callable[[Path], None], progress: Progress | None = None) -> dict[str, Any]:
+        """Train in `out`; returns the fields of `train.json`. `save_config` writes `config.yaml` once all fits."""
         begun = time.perf_counter()
         pl.seed_everything(self.config.seed, verbose=False)
         policy = Policy.build(
@@ -135,16 +136,20 @@ class Training:
             len(self.actions.components),
             self.machine.compute_dtype,
         )
+        begins_at = 0
+        if self.resumed is not None:
+            checkpoint = read_checkpoint(self.resumed)
+            check_fits(policy, checkpoint)
+            begins_at = int(checkpoint["global_step"])
         validation = self.data.episodes("validation")
         sums = EpisodeSums(validation, self.actions, self.config.data.chunk, self.config.optimization.huber_delta)
         baselines = baseline_losses(self.data, "validation", sums)
-        begins_at = 0 if self.resumed is None else int(read_checkpoint(self.resumed)["global_step"])
         board = Board(out, begins_at) if self.config.logger.tensorboard else None
         table = CsvMetrics(out / "metrics.csv") if self.config.logger.csv else None
         if table is not None:
             table.resume_at(begins_at)
         throughput = Throughput()
-        checkpoints = self._checkpoints(out)
+        checkpoints = RunCheckpoints(self.config.callbacks.checkpoint, out)
         trainer = build_trainer(
             self.config.trainer,
             self.machine,
@@ -157,12 +162,13 @@ class Training:
             self.config.optimization,
             sums,
             steps_per_epoch=self.data.steps_per_epoch(trainer.world_size),
-            max_epochs=self.config.trainer.max_epochs,
+            total_steps=self.config.trainer.num_steps(self.data.steps_per_epoch(trainer.world_size)),
             seed=self.config.seed,
             label_names=label_names(validation),
             checkpoint_metadata=metadata(policy, self.actions, self.plain),
         )
         if trainer.is_global_zero:
+            save_config(out / "config.yaml")
             self._describe(out, board)
         trainer.fit(module, self.data, ckpt_path=self.resumed, weights_only=True)
         last = out / "checkpoints" / LAST
@@ -193,18 +199,6 @@ class Training:
             "precision": self.machine.precision,
             "split": {part: len(ids) for part, ids in self.split.parts.items()},
         }
-
-    def _checkpoints(self, out: Path) -> ModelCheckpoint:
-        config = self.config.callbacks.checkpoint
-        return ModelCheckpoint(
-            dirpath=out / "checkpoints",
-            filename="epoch={epoch:03d}-val_loss={val_loss:.5f}",
-            auto_insert_metric_name=False,
-            monitor="val_loss",
-            save_top_k=config.save_top_k,
-            save_last=config.save_last,
-            enable_version_counter=False,
-        )
 
     def _callbacks(self, throughput: Throughput, baselines: Mapping[str, float]) -> list[pl.Callback]:
         config = self.config.callbacks

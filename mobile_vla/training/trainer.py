@@ -1,5 +1,6 @@
 """From the user's `trainer` settings to Lightning's Trainer: where it runs, in which precision, for how long."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal, cast
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import StrategyRegistry
 
 from mobile_vla.errors import UserError
 
@@ -54,6 +56,29 @@ class TrainerConfig:
         for name in ("max_epochs", "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+
+        if self.num_devices < 1 or self.num_nodes < 1:
+            raise UserError(
+                f"trainer.devices and trainer.num_nodes must be at least 1, got {self.devices}, {self.num_nodes}"
+            )
+        strategies = ["auto", *StrategyRegistry.available_strategies()]
+        if self.strategy not in strategies:
+            raise UserError(f"trainer.strategy must be one of {strategies}, got '{self.strategy}'")
+        if self.max_time is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
+            raise UserError(f"trainer.max_time must be days:hours:minutes:seconds (00:08:00:00), got '{self.max_time}'")
+        for name in ("limit_train_batches", "limit_val_batches"):
+            value = getattr(self, name)
+            if value < 0 or (isinstance(value, float) and value > 1):
+                raise UserError(f"trainer.{name} must be a number of batches or a share up to 1.0, got {value}")
+        if self.gradient_clip_val is not None and self.gradient_clip_val <= 0:
+            raise UserError(
+                f"trainer.gradient_clip_val must be positive, or null for none, got {self.gradient_clip_val}"
+            )
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the whole training."""
+        steps = steps_per_epoch * self.max_epochs
+        return min(steps, self.max_steps) if self.max_steps > 0 else steps
 
     @property
     def num_devices(self) -> int:

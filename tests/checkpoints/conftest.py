@@ -83,7 +83,7 @@ def fit(policy: Policy, folder: Path) -> Path:
         OptimizationConfig(lr=1e-2),
         EpisodeSums([episode], SPACE, CHUNK, 1.0),
         steps_per_epoch=3,
-        max_epochs=1,
+        total_steps=10,
         seed=0,
         label_names=[],
         checkpoint_metadata=metadata(policy, SPACE, CONFIG),

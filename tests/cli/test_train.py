@@ -159,7 +159,7 @@ def test_config_yaml_is_resolved_with_absolute_paths(trained: Path, episodes: Pa
         (["data.components=[linear_x,angular_z]"], "'angular_z' has .near. zero range"),
         (["trainer.precision=16-mixed"], "16-mixed needs a GPU"),
         (["trainer=gpu"], "no CUDA device"),
-        (["model.weights={empty}", "model.architecture={}"], "holds no config.json"),
+        (["model.weights={empty}"], "holds no config.json"),
         (["model=tinny"], "did you mean 'tiny'"),
         (["trainer.max_epoch=2"], "did you mean 'trainer.max_epochs'"),
         (["model.lora=text"], "model/lora=text"),
@@ -167,6 +167,16 @@ def test_config_yaml_is_resolved_with_absolute_paths(trained: Path, episodes: Pa
         (["data.ends=drop", "data.chunk=20"], "needs episodes of at least 27 frames"),
         (["data.split.validation=0.9", "data.split.test=0.1"], "leave room"),
         (["data.window=0"], "data.window must be at least 1"),
+        (["trainer.devices=0"], "must be at least 1"),
+        (["trainer.strategy=foo"], "trainer.strategy must be one of"),
+        (["trainer.max_time=abc"], "days:hours:minutes:seconds"),
+        (["trainer.limit_train_batches=2.5"], "share up to 1.0"),
+        (["trainer.gradient_clip_val=-1"], "must be positive, or null"),
+        (["callbacks.checkpoint.save_top_k=-2"], "at least -1"),
+        (["model.prompt={foo} {instruction}"], "no other braces"),
+        (["optimization.betas=[1.5,2]"], "lie in .0, 1"),
+        (["model.architecture.text_config.attention_heads=3"], "no Kosmos-2 architecture"),
+        (["data.split.by=[directoin]"], "did you mean 'direction'"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
@@ -178,7 +188,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     folders["broken"].mkdir()
     (folders["broken"] / "a.h5").write_text("no HDF5")
     given = [*SMALL, f"data.root={episodes}"]
-    wanted = [word.format(**folders) if "{}" not in word else word for word in words]
+    wanted = [word.format(**folders) if re.search("{(missing|empty|broken)}", word) else word for word in words]
     given = [word for word in given if word.split("=")[0] not in {w.split("=")[0] for w in wanted}]
     if any(word.startswith("model.weights") for word in wanted):
         given = [word for word in given if not word.startswith("model")] + ["model=kosmos2"]
@@ -208,3 +218,35 @@ def test_a_damaged_checkpoint_is_not_continued(trained: Path, tmp_path: Path, ca
     assert run(f"run={tmp_path / 'run'}", "trainer.max_epochs=4") == 2
     assert "no readable checkpoint" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_refused_continuation_leaves_the_run_as_it_was(trained: Path, tmp_path: Path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for change in ("model.head.hidden=32", "data.window=6", "seed=5"):
+        assert run(f"run={tmp_path / 'run'}", change, "trainer.max_epochs=4") == 2
+        assert change.split("=")[0] in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_was_moved_keeps_its_best_checkpoint(trained: Path, tmp_path: Path):
+    before = json.loads((trained / "train.json").read_text())
+    moved = tmp_path / "moved"
+    shutil.copytree(trained, moved)
+    assert run(f"run={moved}") == 0  # nothing left to train
+    after = json.loads((moved / "train.json").read_text())
+    assert Path(after["checkpoint"]) == moved / "checkpoints" / Path(before["checkpoint"]).name
+    assert after["val_loss"] == pytest.approx(before["val_loss"], rel=1e-6)
+
+
+def test_several_folders_with_names_in_korean(episodes: Path, tmp_path: Path):
+    other = tmp_path / "둘째 날"
+    shutil.copytree(episodes, other)
+    for file in sorted(other.glob("*.h5"))[2:]:
+        file.unlink()
+    assert run(*SMALL, f"data.root=[{other},{tmp_path / '없음'}]", "trainer.max_epochs=1") == 2
+    plain = tmp_path / "첫날"
+    shutil.copytree(episodes, plain)
+    out = tmp_path / "run"
+    assert run(*SMALL, f"data.root=[{plain},{other}]", "trainer.max_epochs=1", f"out={out}") == 0
+    assert yaml.safe_load((out / "config.yaml").read_text())["data"]["root"] == [str(plain), str(other)]

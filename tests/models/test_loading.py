@@ -193,7 +193,7 @@ class TestFolders:
     def test_a_damaged_file(self, tiny, broken):
         file = broken / "model.safetensors"
         file.write_bytes(file.read_bytes()[:5000])
-        self.refused(tiny, broken, r"model\.weights=.* cannot be loaded")
+        self.refused(tiny, broken, r"model\.weights=.* is damaged")
 
     @staticmethod
     def change_tensors(folder: Path, change) -> None:

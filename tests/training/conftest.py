@@ -127,7 +127,7 @@ def make_module(policy: Policy, data: EpisodeDataModule, max_epochs: int = 1, **
         OptimizationConfig(**{"lr": 1e-3, "warmup_epochs": 0.0, "schedule": "constant", **settings}),
         sums,
         steps_per_epoch=data.steps_per_epoch(),
-        max_epochs=max_epochs,
+        total_steps=data.steps_per_epoch() * max_epochs,
         seed=0,
         label_names=["direction"],
         checkpoint_metadata=metadata(policy, SPACE, {"any": {"thing": [1, 2.5, "x", None]}}),

@@ -57,7 +57,7 @@ def config(lab, tmp_path_factory) -> TrainConfig:
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return Training.prepare(config, {"seed": 0}).run(out), out
+    return Training.prepare(config, {"seed": 0}).run(out, lambda file: None), out
 
 
 def test_every_number_has_its_denominator_and_its_neighbours(run):
@@ -74,7 +74,7 @@ def test_the_checkpoint_that_is_named_is_the_one_that_was_measured(run):
     """`val_loss` is that of the best epoch, whatever the last one was."""
     found, out = run
     content = torch.load(found["checkpoint"], weights_only=True)
-    best = next(v for k, v in content["callbacks"].items() if "ModelCheckpoint" in k)["best_model_score"]
+    best = next(v for k, v in content["callbacks"].items() if "RunCheckpoints" in k)["best_model_score"]
     last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] > content["global_step"]
     assert found["val_loss"] == pytest.approx(float(best), rel=1e-4)

@@ -21,9 +21,12 @@ def show_progress_of_training() -> Callback:
     return ProgressBar() if sys.stderr.isatty() else EpochLines()
 
 
-def told(metrics: dict[str, Any]) -> dict[str, str]:
+IN_LINES = {"train/epoch_loss": SHOWN["train/loss"], **{k: v for k, v in SHOWN.items() if k != "train/loss"}}
+
+
+def told(metrics: dict[str, Any], shown: dict[str, tuple[str, str]] = SHOWN) -> dict[str, str]:
     """The metrics that are shown, under short names."""
-    return {short: form.format(float(metrics[name])) for name, (short, form) in SHOWN.items() if name in metrics}
+    return {short: form.format(float(metrics[name])) for name, (short, form) in shown.items() if name in metrics}
 
 
 class ProgressBar(TQDMProgressBar):
@@ -37,10 +40,10 @@ class ProgressBar(TQDMProgressBar):
 
 
 class EpochLines(Callback):
-    """One line behind each validation, and none of a bar's redrawing."""
+    """One line an epoch, with its mean loss, and none of a bar's redrawing."""
 
     @rank_zero_only
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            shown = " ".join(f"{name} {value}" for name, value in told(trainer.callback_metrics).items())
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", file=sys.stderr, flush=True)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = told(trainer.callback_metrics, IN_LINES)
+        shown = " ".join(f"{name} {value}" for name, value in metrics.items())
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", file=sys.stderr, flush=True)
