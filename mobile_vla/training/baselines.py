@@ -1,7 +1,8 @@
 """What a model that ignores its inputs would score: a loss never stands alone.
 
-Four predictors fitted on the training split and scored on the same windows as the model, with the same loss:
-mean action, previous action held, mean chunk at this progress, mean chunk for this instruction. A policy that is not
+Four predictors fitted on the training split and scored on the same windows as the model, with the same loss: mean
+action (over all valid chunk entries), previous action held, mean chunk at this progress, mean chunk for this
+instruction. A policy that is not
 better than `instruction_only` may have learned to translate the text and nothing else; if that one is nearly
 perfect, the text may have been derived from the action.
 """

@@ -22,6 +22,7 @@ from mobile_vla.training.metrics import EpisodeSums
 
 SWAP, PARAPHRASE, DONOR = "swap", "paraphrase", "donor"
 CONFIDENCE = 0.95
+ROUNDING = 1e-7  # a loss an entry that float32 cannot tell from none; keeps the ratio of a perfect policy finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +101,8 @@ class EffectPlan:
         changed, entries = sums.loss_by_episode(tables[name])
         own, _ = sums.loss_by_episode(tables[OWN])
         there = entries > 0
-        ratio, ci = ratio_with_interval(changed[there], own[there])
-        if ratio is None:
-            return Effect(ratio=None, reason="the loss is zero, which no ratio can be taken of")
+        floor = ROUNDING * entries[there]
+        ratio, ci = ratio_with_interval(changed[there] + floor, own[there] + floor)
         matched = None
         if name in self.texts:
             pairs = [

@@ -165,13 +165,14 @@ class TestEffects:
         tables, sums = tables_for(lab, plan, {OWN: [1]})
         assert plan.effects(tables, sums)["image"].reason == "a single episode has no other episode's image"
 
-    def test_a_loss_of_zero_gives_a_reason_instead_of_a_ratio(self, lab):
-        """Whoever reads null must read why."""
+    def test_a_perfect_policy_has_finite_effects_that_are_told_apart(self, lab):
+        """No loss at all: what is read changes it a thousandfold, what is not read by a factor of exactly one."""
         plan = plan_for(lab, self.TEXTS)
-        tables, sums = tables_for(lab, plan, {OWN: [0, 0, 0, 0], SWAP: [1, 1, 1, 1], DONOR: [1, 1, 1, 1]})
+        tables, sums = tables_for(lab, plan, {OWN: [0, 0, 0, 0], SWAP: [1, 1, 1, 1], DONOR: [0, 0, 0, 0]})
         effects = plan.effects(tables, sums)
-        assert effects["instruction"].ratio is None
-        assert effects["instruction"].reason
+        assert 1e3 < effects["instruction"].ratio < np.inf
+        assert effects["instruction"].shown
+        assert (effects["image"].ratio, effects["image"].shown) == (1.0, False)
 
     def test_the_meanings_of_a_dataset_are_found_from_its_labels(self, lab):
         meanings = find_meanings(lab.make_episodes(12), "direction")
