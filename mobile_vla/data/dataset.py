@@ -129,6 +129,8 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
 
     catalog = scan(config.roots(), config.instructions, report("reading episodes"))
     episodes, faults = list(catalog.episodes), list(catalog.faults)
+    refuse_short(episodes, config)
+    fit_actions(config, episodes)  # what no episode moves in, the training split does not: told before the long part
     frames: FrameSource = FileFrames(preprocessing)
     if config.pack:
         frames = PackedFrames(preprocessing, Path(config.pack_dir).expanduser())
@@ -141,7 +143,6 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
             f"data: {len(faults)} of {len(faults) + len(episodes)} files are broken; the first, {faults[0].file}: "
             f"{faults[0].reason}" + ("; data.faults=skip leaves them out" if episodes else "")
         )
-    refuse_short(episodes, config)
     return Dataset(tuple(episodes), tuple(faults), frames)
 
 
