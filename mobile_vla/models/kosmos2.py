@@ -198,4 +198,5 @@ def vision_size(architecture: Kosmos2Config) -> int:
 
 
 def default_preprocessing(architecture: Kosmos2Config) -> Preprocessing:
+    """Kosmos-2's own, at the size of this architecture: for models that come without an image processor."""
     return Preprocessing(size=vision_size(architecture))

@@ -14,7 +14,14 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoImageProcessor, Kosmos2Config, Kosmos2Model, PreTrainedTokenizerBase
 
 from mobile_vla.errors import UserError
-from mobile_vla.models.kosmos2 import RANDOM, BackboneConfig, architecture_of, special_ids, vision_size
+from mobile_vla.models.kosmos2 import (
+    RANDOM,
+    BackboneConfig,
+    architecture_of,
+    default_preprocessing,
+    special_ids,
+    vision_size,
+)
 from mobile_vla.models.tokenizer import load_tokenizer
 from mobile_vla.preprocessing import Preprocessing
 
@@ -44,7 +51,7 @@ def open_source(config: BackboneConfig) -> Source:
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"model.architecture is no Kosmos-2 architecture: {error}") from error
         tokenizer = load_tokenizer(None)
-        preprocessing = Preprocessing(size=vision_size(architecture))
+        preprocessing = default_preprocessing(architecture)
         if len(tokenizer) > architecture.text_config.vocab_size:
             raise UserError(
                 f"model.architecture.text_config.vocab_size={architecture.text_config.vocab_size} is too small: the "
@@ -134,7 +141,7 @@ def _preprocessing_of(weights: str, architecture: Kosmos2Config) -> Preprocessin
     try:
         processor = AutoImageProcessor.from_pretrained(weights)
     except (OSError, ValueError):
-        return Preprocessing(size=vision_size(architecture))
+        return default_preprocessing(architecture)
     resample = int(processor.resample)
     if resample not in PIL_INTERPOLATION:
         raise UserError(f"model.weights={weights}: its image processor resizes with an unknown filter ({resample})")
