@@ -26,6 +26,8 @@ class Episode:
     action_known (N,) False where the shift left a frame without an action
     labels       name -> value, as far as file name and attributes say; a missing one is unknown
     step_s       seconds that one action is held, if known;  speed_scale  metres per second per unit, if known
+    frame_labels name -> (N,) one value a frame, float64 (NaN is unknown) or text
+    fingerprint  of the recorded frames and actions, whatever the file is called; empty until they were read
     """
 
     id: str
@@ -42,6 +44,8 @@ class Episode:
     labels: Mapping[str, str] = field(default_factory=dict)
     step_s: float | None = None
     speed_scale: float | None = None
+    frame_labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def label(self, name: str) -> str:
         return self.labels.get(name, UNKNOWN)
