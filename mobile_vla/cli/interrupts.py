@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mobile_vla.errors import Interrupted
+
 PAUSE_S = 0.02  # until the callback is over, and the next line may be one that can be interrupted
 
 
@@ -21,7 +23,7 @@ def keep_interrupts() -> Iterator[None]:
     before = sys.unraisablehook
 
     def report(dropped: Any) -> None:
-        if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt):
+        if dropped.exc_type is not None and issubclass(dropped.exc_type, KeyboardInterrupt | Interrupted):
             threading.Timer(PAUSE_S, _thread.interrupt_main).start()
         else:
             before(dropped)

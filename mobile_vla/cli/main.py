@@ -12,7 +12,7 @@ from mobile_vla.cli.interrupts import keep_interrupts
 from mobile_vla.cli.nearest import suggest
 from mobile_vla.cli.outcome import INTERRUPTED, find_outcome
 from mobile_vla.cli.registry import MODULES, load_command
-from mobile_vla.errors import UserError
+from mobile_vla.errors import Interrupted, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Interrupted as stop:
+        print(f"mobile-vla: {stop}", file=sys.stderr)
+        code = stop.exit_code
     except KeyboardInterrupt:
         print("mobile-vla: interrupted", file=sys.stderr)
         code = INTERRUPTED

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import mobile_vla
 from mobile_vla.cli.command import Report
+from mobile_vla.durable import write_text
 
 
 def write_report(report: Report, file: Path) -> None:
     """Write the payload with `schema` and `version`; readers see the old file or the whole new one."""
     content = {"schema": report.schema, "version": mobile_vla.__version__, **make_plain(report.payload)}
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(beside, file)
+    write_text(file, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def make_plain(value: Any) -> Any:
