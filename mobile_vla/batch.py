@@ -35,6 +35,17 @@ class PairId(NamedTuple):
     variant: str = OWN
 
 
+class FrameId(NamedTuple):
+    """What a row of `frames` or `image_tokens` shows: a cache of image tokens is keyed by it, never by a pair's frame.
+
+    still  name and digest of a picture that is no episode's frame; `episode` is empty then
+    """
+
+    episode: str
+    frame: int
+    still: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Distinct frames, distinct texts, the pairs of them, and the windows over the pairs.
@@ -43,6 +54,12 @@ class Batch:
     `windows` holds -1 only as padding at a window's tail. `chunks` are normalised to [-1, 1]; where `chunk_mask`
     is False they hold 0 and mean nothing. `denominator` is the number of valid chunk entries of the whole
     optimizer step (all accumulated batches, all ranks), so that the loss is one mean, not a mean of means.
+    `broken` names the files that could not be read, with the reason: their windows are wholly masked.
+
+    Interventions. What a pair is shown is `frame_id[pair_frame]`, which is not the frame of its `pair_id` where a donor
+    or a still takes its place. `pair_hidden` is the run of image tokens (first, behind the last) that a pair's decoder
+    cannot attend to; `pair_source` the pair whose context replaces a part of this one's, -1 for none, and such a pair
+    may be in no window. None: no pair has any.
     """
 
     text_ids: Int[Tensor, "I T"]
@@ -57,6 +74,10 @@ class Batch:
     image_tokens: Float[Tensor, "U L D"] | None = None
     contexts: Float[Tensor, "P D"] | None = None
     denominator: int | None = None
+    broken: tuple[tuple[str, str], ...] = ()
+    frame_id: tuple[FrameId, ...] = ()
+    pair_hidden: Int[Tensor, "P 2"] | None = None
+    pair_source: Int[Tensor, " P"] | None = None
 
     @property
     def num_windows(self) -> int:

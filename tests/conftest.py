@@ -14,8 +14,22 @@ from PIL import Image
 import tests.typecheck  # noqa: F401  (the hook finds it by name)
 
 # Shapes and types of public boundaries are checked in the tests, and only there.
-CHECKED = ("batch", "actions", "preprocessing", "models", "training")
-CHECKED += tuple(f"data.{part}" for part in ("assemble", "frames", "layouts", "meaning", "plan", "splits", "windows"))
+CHECKED = ("batch", "actions", "preprocessing", "contexts", "models", "survey", "training")
+CHECKED += tuple(
+    f"data.{part}"
+    for part in (
+        "assemble",
+        "dealing",
+        "frames",
+        "held_out",
+        "label_table",
+        "layouts",
+        "meaning",
+        "plan",
+        "splits",
+        "windows",
+    )
+)
 install_import_hook(
     [f"mobile_vla.{part}" for part in CHECKED],
     "tests.typecheck.check",

@@ -1,5 +1,6 @@
 """A batch of distinct frames and texts, and the windows over their pairs."""
 
+import pickle
 from dataclasses import fields
 
 import pytest
@@ -23,6 +24,7 @@ def batch() -> Batch:
         chunk_mask=torch.tensor([[[True, True], [True, True], [True, False]], [[True, True]] * 2 + [[False, False]]]),
         pair_id=tuple(PairId("a", frame, "go") for frame in range(4)),
         denominator=9,
+        broken=(("b.h5", "is gone"),),
     )
 
 
@@ -35,6 +37,15 @@ def test_moving_a_batch_moves_every_tensor_and_nothing_else(batch):
             assert (after.shape, after.dtype) == (before.shape, before.dtype)
         else:
             assert after == before, name
+
+
+def test_what_is_broken_travels_between_processes(batch):
+    assert pickle.loads(pickle.dumps(batch)).broken == (("b.h5", "is gone"),)
+
+
+@pytest.mark.gpu
+def test_what_is_broken_is_still_known_in_pinned_memory(batch):
+    assert batch.pin_memory().broken == (("b.h5", "is gone"),)
 
 
 def test_valid_entries_are_the_unmasked(batch):

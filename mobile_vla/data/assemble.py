@@ -1,21 +1,28 @@
-"""Builds a `Batch` from requests for windows: each distinct frame is read once, each distinct text embedded once."""
+"""Builds a `Batch` from requests for windows: each distinct frame is read once, each distinct text embedded once.
+
+A file that goes bad while training runs is left out from then on: its windows keep their place in the batch, so that
+every rank takes the same steps, but they are masked, and the batch says which file it was.
+"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import OWN, Batch, PairId
+from mobile_vla.batch import OWN, Batch, FrameId, PairId
 from mobile_vla.data.frames import FrameSource
-from mobile_vla.data.layouts import BrokenEpisode
+from mobile_vla.data.opening import BrokenEpisode, printable
 from mobile_vla.data.plan import PlannedBatch
 from mobile_vla.data.schema import Episode
+from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import WindowConfig, chunks_at
 from mobile_vla.errors import UserError
+
+MEAN_SAMPLES = 5  # frames of each episode that the mean frame is of, evenly from the first to the last
 
 
 @runtime_checkable
@@ -29,10 +36,13 @@ class Tokenize(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowRequest:
-    """A window to be computed: as recorded, or with another text, or with another episode's frames.
+    """A window to be computed: as recorded, or changed, and then at all of its frames.
 
     episode  index into the dataset's episodes;  start  first frame
     donor    index of the episode whose frames, at the same progress, take the place of the own ones
+    still    a picture that takes the place of every frame
+    hidden   first of the image tokens that the decoder cannot attend to, and the one behind their last
+    source   the same window changed otherwise: what gives its contexts to this one's, frame by frame
     """
 
     episode: int
@@ -40,12 +50,75 @@ class WindowRequest:
     variant: str = OWN
     instruction: str | None = None
     donor: int | None = None
+    still: Still | None = None
+    hidden: tuple[int, int] = (0, 0)
+    source: "WindowRequest | None" = None
+
+    @property
+    def shown_episodes(self) -> set[int]:
+        """Indices of all episodes that this window needs, its own first of all."""
+        shown = {self.episode} if self.donor is None else {self.episode, self.donor}
+        return shown if self.source is None else shown | self.source.shown_episodes
+
+
+Shown = tuple[int, int] | Still  # (episode, frame), or what is no episode's frame
+
+
+class Pairs:
+    """The distinct frames, texts and pairs of a batch, in the order in which they are first asked for."""
+
+    def __init__(self, episodes: Sequence[Episode]):
+        self.episodes = episodes
+        self.frames: dict[Shown, int] = {}  # -> row of `Batch.frames`
+        self.texts: dict[str, int] = {}
+        self.frame_of: list[int] = []
+        self.text_of: list[int] = []
+        self.hidden: list[tuple[int, int]] = []
+        self.source: list[int] = []
+        # With all that a context depends on: two donors of one variant must not be taken for one.
+        self._index: dict[tuple[PairId, Shown, tuple[int, int], int], int] = {}
+
+    @property
+    def ids(self) -> tuple[PairId, ...]:
+        return tuple(id for id, *_ in self._index)
+
+    @property
+    def frame_ids(self) -> tuple[FrameId, ...]:
+        return tuple(
+            FrameId("", 0, shown.id) if isinstance(shown, Still) else FrameId(self.episodes[shown[0]].id, shown[1])
+            for shown in self.frames
+        )
+
+    def add(self, request: WindowRequest, frame: int) -> int:
+        """The number of the pair that stands at `frame` of the requested window."""
+        source = -1 if request.source is None else self.add(request.source, frame)
+        episode = self.episodes[request.episode]
+        text = request.instruction if request.instruction is not None else episode.instruction
+        shown = self._shown(request, frame)
+        pair = PairId(episode.id, frame, text, request.variant), shown, request.hidden, source
+        if pair not in self._index:
+            self._index[pair] = len(self._index)
+            self.frame_of.append(self.frames.setdefault(shown, len(self.frames)))
+            self.text_of.append(self.texts.setdefault(text, len(self.texts)))
+            self.hidden.append(request.hidden)
+            self.source.append(source)
+        return self._index[pair]
+
+    def _shown(self, request: WindowRequest, frame: int) -> Shown:
+        """What is shown at `frame`: a still, its own frame, or the donor's at the same progress."""
+        if request.still is not None:
+            return request.still
+        if request.donor is None:
+            return request.episode, frame
+        progress = self.episodes[request.episode].progress(frame)
+        return request.donor, round(progress * (self.episodes[request.donor].num_frames - 1))
 
 
 class BatchAssembler:
     """Episodes, and how their frames, texts and actions become tensors. Runs in the loader's worker processes.
 
     Without a source of frames the batches hold all but frames, which is what baselines need.
+    faults  what is done about a file that cannot be read: `error` stops with a `UserError`, `skip` masks its windows
     """
 
     def __init__(
@@ -55,12 +128,15 @@ class BatchAssembler:
         tokenize: Tokenize,
         actions: ActionSpace,
         windows: WindowConfig,
+        faults: Literal["skip", "error"] = "error",
     ):
         self.episodes = episodes
         self.frames = frames
         self.tokenize = tokenize
         self.actions = actions
         self.windows = windows
+        self.faults = faults
+        self._broken: dict[int, str] = {}  # episode -> why it could not be read
         self._actions = [normalized_actions(episode, actions) for episode in episodes]
 
     def requests(self, planned: PlannedBatch) -> list[WindowRequest]:
@@ -74,67 +150,112 @@ class BatchAssembler:
 
     def __call__(self, requests: Sequence[WindowRequest], denominator: int | None = None) -> Batch:
         """One batch of the requested windows, in their order."""
-        frame_index: dict[tuple[int, int], int] = {}  # (episode, frame) -> row of `frames`
-        text_index: dict[str, int] = {}
-        pair_index: dict[tuple[PairId, tuple[int, int]], int] = {}  # with the frame that is shown: donors differ
-        pair_frame, pair_text, windows, chunks, masks = [], [], [], [], []
+        pairs = Pairs(self.episodes)
+        windows, chunks, masks = [], [], []
         for request in requests:
             episode = self.episodes[request.episode]
-            text = request.instruction if request.instruction is not None else episode.instruction
             positions = self.windows.frames(episode.num_frames, request.start)
-            row = []
-            for frame in positions.tolist():
-                if frame < 0:
-                    row.append(-1)
-                    continue
-                shown = self._shown(request, frame)
-                pair = PairId(episode.id, frame, text, request.variant), shown
-                if pair not in pair_index:
-                    pair_index[pair] = len(pair_index)
-                    pair_frame.append(frame_index.setdefault(shown, len(frame_index)))
-                    pair_text.append(text_index.setdefault(text, len(text_index)))
-                row.append(pair_index[pair])
-            windows.append(row)
+            windows.append([-1 if frame < 0 else pairs.add(request, frame) for frame in positions.tolist()])
             chunk, mask = chunks_at(self._actions[request.episode], episode.action_known, positions, self.windows.chunk)
             chunks.append(chunk)
             masks.append(mask)
-        text_ids, text_mask = self.tokenize(list(text_index))
-        return Batch(
-            frames=self._read(frame_index),
+        text_ids, text_mask = self.tokenize(list(pairs.texts))
+        batch = Batch(
+            frames=self._read(pairs.frames),
             text_ids=text_ids,
             text_mask=text_mask,
-            pair_frame=torch.tensor(pair_frame),
-            pair_text=torch.tensor(pair_text),
+            pair_frame=torch.tensor(pairs.frame_of),
+            pair_text=torch.tensor(pairs.text_of),
             windows=torch.tensor(windows),
             chunks=torch.from_numpy(np.stack(chunks)),
             chunk_mask=torch.from_numpy(np.stack(masks)),
-            pair_id=tuple(pair for pair, _ in pair_index),
+            pair_id=pairs.ids,
             denominator=denominator,
+            frame_id=pairs.frame_ids,
+            pair_hidden=torch.tensor(pairs.hidden) if any(map(any, pairs.hidden)) else None,
+            pair_source=torch.tensor(pairs.source) if max(pairs.source) >= 0 else None,
+        )
+        return self._without_broken(batch, requests)
+
+    def mean_frame(self) -> Tensor:
+        """(H, V, 3) uint8: the mean of `MEAN_SAMPLES` frames of every episode that can be read.
+
+        Sums of whole numbers, so that the order of the episodes means nothing.
+        """
+        if self.frames is None:
+            raise RuntimeError("a mean frame of an assembler without frames")
+        total, count = torch.zeros_like(self._any_frame(self.frames), dtype=torch.int64), 0
+        for index, episode in enumerate(self.episodes):
+            steps = np.linspace(0, episode.num_frames - 1, MEAN_SAMPLES).round().astype(int)
+            for _, low, high in runs({(index, int(frame)) for frame in steps}):
+                frames = self._read_run(self.frames, index, low, high)
+                if frames is not None:
+                    total += frames.sum(dim=0, dtype=torch.int64)
+                    count += len(frames)
+        return ((total + count // 2) // count).to(torch.uint8)
+
+    def _without_broken(self, batch: Batch, requests: Sequence[WindowRequest]) -> Batch:
+        """Mask the windows whose own frames, or whose donor's or source's, cannot be read.
+
+        What the batch loses is taken from its `denominator`; the other batches of an accumulated step cannot know.
+        """
+        touched = [request.shown_episodes & self._broken.keys() for request in requests]
+        if not any(touched):
+            return batch
+        lost = torch.tensor([bool(episodes) for episodes in touched])
+        mask = batch.chunk_mask & ~lost[:, None, None]
+        denominator = batch.denominator
+        if denominator is not None:
+            denominator = max(denominator - batch.num_valid + int(mask.sum()), 1)
+        named = sorted(set.union(*touched))
+        return replace(
+            batch,
+            chunks=torch.where(mask.unsqueeze(-1), batch.chunks, 0),
+            chunk_mask=mask,
+            denominator=denominator,
+            broken=tuple((printable(str(self.episodes[i].path)), self._broken[i]) for i in named),
         )
 
-    def _shown(self, request: WindowRequest, frame: int) -> tuple[int, int]:
-        """Which frame of which episode is shown at `frame`: its own, or the donor's at the same progress."""
-        if request.donor is None:
-            return request.episode, frame
-        progress = self.episodes[request.episode].progress(frame)
-        return request.donor, round(progress * (self.episodes[request.donor].num_frames - 1))
-
-    def _read(self, wanted: Iterable[tuple[int, int]]) -> Tensor | None:
-        """The wanted frames in their order; neighbours of one episode are one read."""
+    def _read(self, wanted: Iterable[Shown]) -> Tensor | None:
+        """The wanted frames in their order; neighbours of one episode are one read. A broken one's are black."""
         if self.frames is None:
             return None
         order = list(wanted)
-        read: dict[tuple[int, int], Tensor] = {}
-        for episode, low, high in runs(order):
-            try:
-                frames = self.frames.read(self.episodes[episode], low, high)
-            except (BrokenEpisode, OSError) as error:
-                raise UserError(
-                    f"{self.episodes[episode].path} went bad while it was read: {error}; restore it, or move it away "
-                    "and start a new run"
-                ) from error
-            read.update({(episode, low + i): frame for i, frame in enumerate(frames)})
+        read: dict[Shown, Tensor] = {shown: shown.pixels for shown in order if isinstance(shown, Still)}
+        recorded = [shown for shown in order if not isinstance(shown, Still)]
+        for episode, low, high in runs(recorded):
+            frames = self._read_run(self.frames, episode, low, high)
+            if frames is not None:
+                read.update({(episode, low + i): frame for i, frame in enumerate(frames)})
+        missing = [key for key in recorded if key[0] in self._broken]  # also those read before it broke
+        if missing:
+            black = torch.zeros_like(next(iter(read.values())) if read else self._any_frame(self.frames))
+            read.update(dict.fromkeys(missing, black))
         return torch.stack([read[key] for key in order])
+
+    def _read_run(self, source: FrameSource, episode: int, low: int, high: int) -> Tensor | None:
+        """None for an episode that is broken, by now or since long: its file is not asked again."""
+        if episode in self._broken:
+            return None
+        try:
+            return source.read(self.episodes[episode], low, high)
+        except BrokenEpisode as error:
+            if self.faults == "error":
+                raise UserError(
+                    f"{printable(str(self.episodes[episode].path))} went bad while it was read: {error}; restore it, "
+                    "or leave it out with data.faults=skip"
+                ) from error
+            self._broken[episode] = str(error)
+            return None
+
+    def _any_frame(self, source: FrameSource) -> Tensor:
+        """For its shape, where a batch has no frame that can be read."""
+        for index in range(len(self.episodes)):
+            frames = self._read_run(source, index, 0, 1)
+            if frames is not None:
+                return frames[0]
+        path, reason = self.episodes[0].path, self._broken[0]
+        raise UserError(f"data: none of {len(self.episodes)} files can be read any more; the first, {path}: {reason}")
 
 
 def runs(wanted: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:

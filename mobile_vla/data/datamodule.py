@@ -1,6 +1,9 @@
 """The `LightningDataModule`: a dataset, its split and its action space, dealt as planned batches."""
 
-from collections.abc import Sequence
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -15,16 +18,33 @@ from mobile_vla.data.plan import BatchPlan, PlannedBatch, PlannedBatches
 from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import Part, Split
 from mobile_vla.data.windows import valid_entries
+from mobile_vla.errors import UserError
+
+GRACE_S = 30.0  # that a worker stays after SIGTERM
 
 
-class PlannedDataset(TorchDataset[Batch]):
-    """What a loader's worker holds: a planned batch comes in, a `Batch` comes out."""
+class PlannedDataset(TorchDataset[Batch | UserError]):
+    """What a loader's worker holds: a planned batch comes in, a `Batch` comes out, or why there is none.
+
+    An error that is raised in a worker arrives with the worker's traceback for a message; one that is handed out
+    arrives as it is.
+    """
 
     def __init__(self, assembler: BatchAssembler):
         self.assembler = assembler
 
-    def __getitem__(self, planned: PlannedBatch) -> Batch:
-        return self.assembler(self.assembler.requests(planned), planned.denominator)
+    def __getitem__(self, planned: PlannedBatch) -> Batch | UserError:
+        try:
+            return self.assembler(self.assembler.requests(planned), planned.denominator)
+        except UserError as error:
+            return error
+
+
+class BatchLoader(DataLoader[Batch | UserError]):
+    """Raises here what a worker could not."""
+
+    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return map(_raised, super().__iter__())
 
 
 class EpisodeDataModule(LightningDataModule):
@@ -57,7 +77,7 @@ class EpisodeDataModule(LightningDataModule):
 
     def assembler(self, episodes: Sequence[Episode], with_frames: bool = True) -> BatchAssembler:
         frames = self.dataset.frames if with_frames else None
-        return BatchAssembler(episodes, frames, self.tokenize, self.actions, self.config)
+        return BatchAssembler(episodes, frames, self.tokenize, self.actions, self.config, self.config.faults)
 
     def plan(self, part: Part, world: int = 1) -> BatchPlan:
         """Training is shuffled and accumulated, the other parts run through once in order, a batch a rank at least."""
@@ -90,15 +110,18 @@ class EpisodeDataModule(LightningDataModule):
         workers = self.config.num_workers
         sampler = PlannedBatches(self.plan(part, world), rank, world)
         if self.trainer and part == "train":
-            # A resumed fit makes the loader's iterator before it tells the sampler its epoch.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        return DataLoader(
+            # A resumed fit makes the loader's iterator before it tells the sampler its epoch, and never its batch.
+            loop = self.trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            sampler.offset = loop.epoch_loop.batch_progress.current.processed
+        return BatchLoader(
             PlannedDataset(self.assembler(self.episodes(part))),
             sampler=sampler,
             batch_size=None,  # the sampler hands out whole batches
             collate_fn=_as_is,  # pyright: ignore[reportArgumentType]  (its stub knows lists of samples only)
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_outlive_signals,
             pin_memory=self.pin,
         )
 
@@ -108,5 +131,19 @@ class EpisodeDataModule(LightningDataModule):
         return 1 - float(counts.sum()) / (len(counts) * self.config.window * self.config.chunk)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Batch | UserError) -> Batch | UserError:
     return batch
+
+
+def _raised(batch: Batch | UserError) -> Batch:
+    if isinstance(batch, UserError):
+        raise batch
+    return batch
+
+
+def _outlive_signals(worker: int) -> None:
+    """A Ctrl-C or SIGTERM to the whole process group must not take the workers from a step that is to be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leaves = threading.Timer(GRACE_S, os._exit, (0,))
+    leaves.daemon = True  # a worker whose work is done does not wait for it
+    signal.signal(signal.SIGTERM, lambda *_: leaves.is_alive() or leaves.start())

@@ -1,6 +1,6 @@
 """A dataset opened: good episodes, what was left out, where frames come from. What train, eval and probe start from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
@@ -10,10 +10,13 @@ from typing import Literal
 import numpy as np
 
 from mobile_vla.actions import ActionSpace, check_components
-from mobile_vla.data.catalog import Root, scan
-from mobile_vla.data.frames import FileFrames, FrameSource, PackedFrames
+from mobile_vla.data.catalog import MAX_ACTION, Root, scan
+from mobile_vla.data.examination import Examinations
+from mobile_vla.data.faults import refuse_too_many
+from mobile_vla.data.frames import EXAMINED, FileFrames, FrameSource, PackedFrames
 from mobile_vla.data.instructions import InstructionConfig, count_sources
-from mobile_vla.data.packing import pack_all
+from mobile_vla.data.label_table import LabelReport, join_labels
+from mobile_vla.data.packing import examine_all
 from mobile_vla.data.schema import Episode, Fault
 from mobile_vla.data.splits import SplitConfig
 from mobile_vla.data.windows import WindowConfig, refuse_short
@@ -32,10 +35,13 @@ class DataConfig(WindowConfig):
     components    the action, by name
     action_shift, step_s, speed_scale  one value, or one for each root (see `catalog.Root`)
     bounds        component -> [low, high]; what is not given is taken from the training split
+    max_action    a recorded velocity beyond it is a fault of the file
     faults        `skip` leaves broken files out and names them, `error` stops at the first
+    max_fault_share  `skip` stops, too, where more than this share of the files is broken
+    labels        a table of labels by episode or frame, which is right where it and a file disagree (`label_table`)
     instruction_label  the label that instructions are about, by which paraphrases are told from swaps
     batch_size    windows a batch and device;  span  consecutive windows kept together (they share frames)
-    pack          keep frames, decoded and resized once, in `pack_dir`
+    pack          keep frames, decoded and resized once, in `pack_dir` (what is known of each file is kept there too)
     """
 
     root: str | tuple[str, ...]
@@ -44,9 +50,12 @@ class DataConfig(WindowConfig):
     action_shift: int | tuple[int, ...] = 0
     step_s: float | tuple[float | None, ...] | None = None
     speed_scale: float | tuple[float | None, ...] | None = None
+    max_action: float = MAX_ACTION
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     faults: Literal["skip", "error"] = "skip"
+    max_fault_share: float = 0.2
     instructions: InstructionConfig = field(default_factory=InstructionConfig)
+    labels: str | None = None
     instruction_label: str = "direction"
     split: SplitConfig = field(default_factory=SplitConfig)
     batch_size: int = 8
@@ -66,6 +75,10 @@ class DataConfig(WindowConfig):
                 f"data: batch_size and span must be at least 1 and num_workers at least 0, got {self.batch_size}, "
                 f"{self.span} and {self.num_workers}"
             )
+        if not 0 <= self.max_fault_share <= 1:
+            raise UserError(f"data.max_fault_share must lie in [0, 1], got {self.max_fault_share}")
+        if not self.max_action > 0:
+            raise UserError(f"data.max_action must be positive, got {self.max_action}")
         self.roots()
 
     def roots(self) -> list[Root]:
@@ -87,6 +100,7 @@ class DataConfig(WindowConfig):
                 path=Path(path).expanduser().absolute(),
                 pattern=self.pattern,
                 action_shift=shift,
+                max_action=self.max_action,
                 step_s=step,
                 speed_scale=scale,
             )
@@ -98,58 +112,73 @@ class DataConfig(WindowConfig):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Good episodes sorted by id, the files left out, and the source of frames."""
+    """Good episodes sorted by id, the files left out, the source of frames, and what became of a table of labels."""
 
     episodes: tuple[Episode, ...]
     faults: tuple[Fault, ...]
     frames: FrameSource
+    label_report: LabelReport | None = None
 
     def describe(self) -> list[str]:
         """What a user should read before a night's training, in a few lines."""
         frames = sum(episode.num_frames for episode in self.episodes)
         sources = count_sources(self.episodes)
         texts = len({episode.instruction for episode in self.episodes})
+        read = sum(bool(episode.fingerprint) for episode in self.episodes)
+        examined = "all examined" if read == len(self.episodes) else f"{read} examined"
         lines = [
-            f"{len(self.episodes)} episodes, {frames} frames; instructions: {sources['file']} from the file, "
-            f"{sources['table']} from the table, {sources['default']} by default ({texts} distinct)"
+            f"{len(self.episodes)} episodes, {frames} frames, {examined}; instructions: {sources['file']} from the "
+            f"file, {sources['table']} from the table, {sources['default']} by default ({texts} distinct)"
         ]
         if self.faults:
             lines.append(f"{len(self.faults)} files left out:")
             lines += [f"  {fault.file}: {fault.reason}" for fault in self.faults[:10]]
             if len(self.faults) > 10:
                 lines.append(f"  … and {len(self.faults) - 10} more")
+        if self.label_report is not None:
+            lines += self.label_report.describe()
         return lines
 
 
 def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Progress | None = None) -> Dataset:
-    """Find and read the episodes, pack their frames; `UserError` if nothing good is left."""
+    """Find and read the episodes, examine (and pack) their frames; `UserError` if too little is left."""
 
     def report(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else partial(progress, what)
 
     catalog = scan(config.roots(), config.instructions, report("reading episodes"))
-    episodes, faults = list(catalog.episodes), list(catalog.faults)
-    refuse_short(episodes, config)
-    fit_actions(config, episodes)  # what no episode moves in, the training split does not: told before the long part
-    frames: FrameSource = FileFrames(preprocessing)
-    if config.pack:
-        frames = PackedFrames(preprocessing, Path(config.pack_dir).expanduser())
-        unreadable = pack_all(frames, episodes, report("packing frames"))
-        broken = {fault.file for fault in unreadable}
-        episodes = [episode for episode in episodes if str(episode.path) not in broken]
-        faults += unreadable
-    if faults and (config.faults == "error" or not episodes):
+    num_files = len(catalog.episodes) + len(catalog.faults)
+    refuse_faults(config, catalog.faults, num_files)
+    scanned, label_report = list(catalog.episodes), None
+    if config.labels is not None:
+        scanned, label_report = join_labels(scanned, Path(config.labels).expanduser().absolute(), config.instructions)
+    refuse_short(scanned, config)
+    fit_actions(config, scanned)  # what no episode moves in: told before the long part
+    folder = Path(config.pack_dir).expanduser()
+    frames = PackedFrames(preprocessing, folder) if config.pack else FileFrames(preprocessing)
+    reader = frames if isinstance(frames, PackedFrames) else Examinations(folder / EXAMINED)
+    episodes, unreadable = examine_all(reader, scanned, report("packing frames" if config.pack else "examining"))
+    faults = (*catalog.faults, *unreadable)
+    refuse_faults(config, faults, num_files)
+    return Dataset(tuple(episodes), faults, frames, label_report)
+
+
+def refuse_faults(config: DataConfig, faults: Sequence[Fault], num_files: int) -> None:
+    """`UserError` where `data.faults` does not allow to go on without these files, or no file is left."""
+    if len(faults) == num_files or (faults and config.faults == "error"):
         raise UserError(
-            f"data: {len(faults)} of {len(faults) + len(episodes)} files are broken; the first, {faults[0].file}: "
-            f"{faults[0].reason}" + ("; data.faults=skip leaves them out" if episodes else "")
+            f"data: {len(faults)} of {num_files} files are broken; the first, {faults[0].file}: {faults[0].reason}"
+            + ("; data.faults=skip leaves them out" if len(faults) < num_files else "")
         )
-    return Dataset(tuple(episodes), tuple(faults), frames)
+    refuse_too_many(faults, num_files, config.max_fault_share)
 
 
 def check_labels(config: DataConfig, dataset: Dataset) -> None:
     """A label that no episode has is a misspelling, unless it is the default, which files may well not have."""
     known = sorted({name for episode in dataset.episodes for name in episode.labels})
     asked = {"data.split.by": config.split.by, "data.instruction_label": (config.instruction_label,)}
+    if config.split.group is not None:
+        asked["data.split.group"] = (config.split.group,)
     if config.instructions.table:
         asked["data.instructions.by"] = (config.instructions.by,)
     for setting, names in asked.items():

@@ -3,10 +3,10 @@
 Reading one frame of a gzip-compressed file decompresses several, so a span of frames is always one read. Packed
 frames are one memory-mapped `.npy` an episode, called by a hash of what its content depends on (file, its size and
 time of change, preprocessing), written beside and renamed: whoever finds the name finds the whole content, any
-number of processes may share the folder, and a killed writer leaves nothing that is read.
+number of processes may share the folder, and a killed writer leaves nothing that is read. A copy that is damaged all
+the same is made anew; only what is wrong with the file itself is a `BrokenEpisode`.
 """
 
-import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -18,11 +18,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mobile_vla.data.layouts import BrokenEpisode, read_frames
+from mobile_vla.data.examination import Examination, Examinations, file_key
+from mobile_vla.data.layouts import frames_of, read_frames
+from mobile_vla.data.opening import BrokenEpisode, open_file, reading
 from mobile_vla.data.schema import Episode
+from mobile_vla.errors import UserError
 from mobile_vla.preprocessing import Preprocessing
 
 MAX_OPEN = 64  # files or maps held open by a process
+EXAMINED = "examined"  # below the folder of packed frames: what is known of each file
 
 
 @runtime_checkable
@@ -40,14 +44,11 @@ class FileFrames:
         self._open: OrderedDict[Path, h5py.File] = OrderedDict()
 
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]:
-        """`BrokenEpisode` if the file turns out to be damaged."""
-        try:
-            dataset = self._file(episode.path)[episode.frames_at]
-            assert isinstance(dataset, h5py.Dataset), "the scan has seen that it is one"
-            frames = read_frames(dataset, low, high)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise BrokenEpisode(f"frames {low} to {high - 1} cannot be read: {error}") from error
-        return torch.cat([self.preprocessing.resize(torch.from_numpy(frame)[None]) for frame in frames])
+        """`BrokenEpisode` if the file turns out to be damaged, or to be another one by now."""
+        with reading():
+            dataset = frames_of(self._file(episode.path), episode.frames_at, episode.num_frames)
+        frames = read_frames(dataset, low, high)
+        return torch.cat([resized(frame, self.preprocessing) for frame in frames])
 
     def close(self) -> None:
         while self._open:
@@ -57,7 +58,7 @@ class FileFrames:
         if path not in self._open:
             while len(self._open) >= MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[path] = h5py.File(path, "r")
+            self._open[path] = open_file(path)
         self._open.move_to_end(path)
         return self._open[path]
 
@@ -66,59 +67,94 @@ class FileFrames:
 
 
 class PackedFrames:
-    """Reads packed copies, and makes the one that is missing."""
+    """Reads packed copies, and makes the one that is missing or damaged."""
 
     def __init__(self, preprocessing: Preprocessing, folder: Path):
         self.preprocessing = preprocessing
         self.folder = folder
+        self.examinations = Examinations(folder / EXAMINED)
         self._maps: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]:
+        """`BrokenEpisode` if there is no copy yet, and the file is gone, damaged, or another one by now."""
         return torch.from_numpy(np.array(self._map(episode)[low:high]))
 
     def has(self, episode: Episode) -> bool:
-        return self.path(episode).is_file()
+        """Whether the whole copy of the file, as it is now, is there."""
+        return self._load(episode) is not None
 
     def path(self, episode: Episode) -> Path:
         """Where the packed copy of the file, as it is now, belongs."""
-        stat = episode.path.stat()
-        content = (
-            str(episode.path.resolve()),
-            stat.st_size,
-            stat.st_mtime_ns,
-            episode.frames_at,
-            self.preprocessing.size,
-            self.preprocessing.interpolation,
-        )
-        key = hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+        key = file_key(episode, self.preprocessing.size, self.preprocessing.interpolation)
         return self.folder / key[:2] / f"{key}.npy"
 
-    def pack(self, episode: Episode) -> None:
-        """Decode and resize all frames of one episode; `BrokenEpisode` if the file turns out to be damaged."""
-        source = FileFrames(self.preprocessing)
-        try:
-            frames = source.read(episode, 0, episode.num_frames).numpy()
-        finally:
-            source.close()
-        target = self.path(episode)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def pack(self, episode: Episode) -> Examination:
+        """Decode and resize all frames of one episode, and examine them in the same pass.
+
+        A copy is left only if the examination found no fault; `BrokenEpisode` if the file cannot be read.
+        """
+        target = self.path(episode)  # from before it is read: a file that changes meanwhile has another
         part = target.with_name(f"{target.stem}.{os.getpid()}.part")
+        header = {"descr": "|u1", "fortran_order": False, "shape": self._shape(episode)}
         try:
-            with part.open("wb") as file:
-                np.save(file, frames)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("wb") as file:
+                    np.lib.format.write_array_header_1_0(file, header)
+                    examination = self.examinations.examine(
+                        episode, lambda frame: file.write(resized(frame, self.preprocessing).numpy().tobytes())
+                    )
+                if examination.fault is None:
+                    part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        return examination
 
     def _map(self, episode: Episode) -> np.ndarray:
         if episode.id not in self._maps:
-            if not self.has(episode):
-                self.pack(episode)
+            packed = self._load(episode)
+            found = self.pack(episode) if packed is None else self.examinations.find(episode)
+            if found is not None:
+                refuse_other_content(episode, found)
             while len(self._maps) >= MAX_OPEN:
                 self._maps.popitem(last=False)
-            self._maps[episode.id] = np.load(self.path(episode), mmap_mode="r")
+            self._maps[episode.id] = np.load(self.path(episode), mmap_mode="r") if packed is None else packed
         self._maps.move_to_end(episode.id)
         return self._maps[episode.id]
 
+    def _load(self, episode: Episode) -> np.ndarray | None:
+        """The copy, mapped; None where there is none, or none that is whole."""
+        path = self.path(episode)
+        try:
+            packed = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError):
+            return None
+        return packed if packed.shape == self._shape(episode) and packed.dtype == np.uint8 else None
+
+    def _shape(self, episode: Episode) -> tuple[int, int, int, int]:
+        return episode.num_frames, self.preprocessing.size, self.preprocessing.size, 3
+
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_maps": OrderedDict()}
+
+
+def resized(frame: UInt8[np.ndarray, "height width 3"], preprocessing: Preprocessing) -> UInt8[Tensor, "1 size size 3"]:
+    """Frame by frame: the frames of an episode may differ in size."""
+    return preprocessing.resize(torch.from_numpy(frame)[None])
+
+
+def refuse_other_content(episode: Episode, found: Examination) -> None:
+    """`BrokenEpisode` if the file, read anew, does not hold what was examined when its dataset was opened."""
+    if found.fault is not None:
+        raise BrokenEpisode(found.fault)
+    if episode.fingerprint and found.fingerprint != episode.fingerprint:
+        raise BrokenEpisode("changed since it was examined: holds other frames or actions")
+
+
+def cannot_write(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"data.pack_dir: cannot write below {folder} ({error.strerror or error}); set data.pack_dir to a folder with "
+        "room that you may write to"
+    )

@@ -3,13 +3,17 @@
 Three generations of file names are known. The second and third hold two direction words, where the target is and
 which path is taken: they are two labels, `position` and `path`. `direction` is the side that the robot passes on,
 in every generation. A name that matches none is still a valid episode with unknown labels.
+
+A label never costs an episode: an odd attribute is text where it is one value, and ignored where it is none.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from mobile_vla.data.layouts import as_text
+import numpy as np
+
+from mobile_vla.data.opening import printable
 
 DATE = re.compile(r"(?:^|_)((?:20)?\d{6})_(\d{6})(?=_|$)")
 BOX_NAME = {  # 1box_hori_left_core_medium: each word is one label, in any order
@@ -56,10 +60,26 @@ def read_labels(name: str, attributes: Mapping[str, Any]) -> dict[str, str]:
         if found:
             labels[label] = found.group(1)
     for attribute, label in ATTRIBUTES.items():
-        if attribute in attributes:
-            labels.setdefault(label, as_text(attributes[attribute], f"attribute {attribute}"))
+        value = attribute_label(attributes, attribute)
+        if value is not None:
+            labels.setdefault(label, value)
     if "path" in labels and "direction" not in labels:
         side = labels["path"].split("_")[0]
         if side in SIDES:
             labels["direction"] = side
     return labels
+
+
+def attribute_label(attributes: Mapping[str, Any], name: str) -> str | None:
+    """One value as text (numbers too; bytes that are not UTF-8 as escapes); None for arrays, references, nulls."""
+    try:
+        value = attributes[name]
+    except (OSError, RuntimeError, KeyError, TypeError):  # not there, or of a type that h5py cannot read
+        return None
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
+    if isinstance(value, str):
+        return printable(value)
+    return str(value) if isinstance(value, bool | int | float | np.generic) else None

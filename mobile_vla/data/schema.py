@@ -26,7 +26,7 @@ class Episode:
     action_known (N,) False where the shift left a frame without an action
     labels       name -> value, as far as file name and attributes say; a missing one is unknown
     step_s       seconds that one action is held, if known;  speed_scale  metres per second per unit, if known
-    frame_labels name -> (N,) one value a frame, float64 (NaN is unknown) or text
+    frame_labels name -> (N,) one value a frame, float64 (NaN is unknown) or text; (N, K) float64 for boxes
     fingerprint  of the recorded frames and actions, whatever the file is called; empty until they were read
     """
 

@@ -1,35 +1,47 @@
-"""Training, validation and test by whole episodes, stratified by label, fixed by seed, stored with the run."""
+"""Training, validation and test by whole episodes, stratified by label, fixed by seed, stored with the run.
+
+Exact copies of an episode, and on request the episodes of one session, are never divided between parts. The stored
+split knows each episode by a fingerprint of its content, so that it is recognised whatever its file is called later
+(`held_out`).
+"""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.optimize import linprog
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 import mobile_vla
+from mobile_vla.data.dealing import deal_groups, round_shares
+from mobile_vla.data.opening import printable
 from mobile_vla.data.schema import Episode
+from mobile_vla.durable import write_text
 from mobile_vla.errors import UserError
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
     """Shares of the episodes (the rest trains), the labels that are kept in proportion, and the seed.
 
-    The seed is the split's own: another training seed must not change what is held out.
+    group  a label whose values are never divided between parts, for example `session` (the day); an episode without
+           it is a group of its own
+    seed   the split's own: another training seed must not change what is held out. With few groups it has little to
+           choose from: it decides between dealings that keep the shares equally well
     """
 
     validation: float = 0.15
     test: float = 0.15
     by: tuple[str, ...] = ("direction",)
+    group: str | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -38,6 +50,13 @@ class SplitConfig:
                 f"data.split: shares must leave room for training and validation, got "
                 f"validation={self.validation}, test={self.test}"
             )
+
+    @property
+    def shares(self) -> np.ndarray:
+        return np.array([1 - self.validation - self.test, self.validation, self.test])
+
+    def stratum(self, episode: Episode) -> tuple[str, ...]:
+        return tuple(episode.label(name) for name in self.by)
 
 
 @dataclass(frozen=True)
@@ -58,23 +77,38 @@ class Split:
         return [known[id] for id in self.parts[part]]
 
 
-def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
-    """Deal episodes so that every stratum, and the whole, keep the shares to within one episode.
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What an episode was when the split was stored."""
 
-    A pure function of ids, labels and configuration: the order of the files means nothing.
+    file: str
+    fingerprint: str
+    instruction: str
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class StoredSplit(Split):
+    """A run's split as it comes back, and what its episodes were (id -> `Recorded`)."""
+
+    recorded: Mapping[str, Recorded]
+
+    def without(self, files: Collection[str]) -> "StoredSplit":
+        """The same split, as far as it is not in these files."""
+        kept = {id: episode for id, episode in self.recorded.items() if episode.file not in files}
+        return StoredSplit({part: tuple(id for id in ids if id in kept) for part, ids in self.parts.items()}, kept)
+
+
+def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
+    """Deal episodes so that every stratum, and the whole, keep the shares: to within one episode where each stands
+    for itself, else as nearly as whole groups can.
+
+    A pure function of ids, labels, fingerprints and configuration: the order of the files means nothing.
     """
-    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for episode in episodes:
-        strata[tuple(episode.label(name) for name in config.by)].append(episode.id)
-    shares = np.array([1 - config.validation - config.test, config.validation, config.test])
-    counts = round_shares(np.array([len(strata[key]) for key in sorted(strata)]), shares)
+    groups = find_groups(episodes, config.group)
     rng = np.random.default_rng(config.seed)
-    parts: dict[Part, list[str]] = {part: [] for part in PARTS}
-    for key, row in zip(sorted(strata), counts, strict=True):
-        ids = sorted(strata[key])
-        dealt = np.split(rng.permutation(len(ids)), np.cumsum(row)[:-1])
-        for part, chosen in zip(PARTS, dealt, strict=True):
-            parts[part] += [ids[i] for i in chosen]
+    alone = len(groups) == len(episodes)
+    parts = _deal_single(episodes, config, rng) if alone else _deal_whole(groups, config, rng)
     if not parts["train"] or not parts["validation"]:
         raise UserError(
             f"data.split: {len(episodes)} good episodes cannot be split into training and validation "
@@ -83,61 +117,106 @@ def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
     return Split({part: tuple(sorted(ids)) for part, ids in parts.items()})
 
 
-def round_shares(
-    sizes: Int[np.ndarray, " strata"], shares: Float[np.ndarray, " parts"]
-) -> Int[np.ndarray, "strata parts"]:
-    """Whole numbers near sizes x shares: rows add up to the sizes, each cell and each column is off by less than one.
+def find_groups(episodes: Sequence[Episode], group: str | None) -> list[list[Episode]]:
+    """Episodes that must stay together: same value of the label `group`, or same content, or a chain of both."""
+    episodes = sorted(episodes, key=lambda episode: episode.id)
+    keys: dict[tuple[str, str], int] = {}  # what episodes share -> its node, after those of the episodes
+    links = []
+    for index, episode in enumerate(episodes):
+        shared = [("content", episode.fingerprint)] if episode.fingerprint else []
+        if group is not None and group in episode.labels:
+            shared.append(("group", episode.labels[group]))
+        links += [(index, keys.setdefault(key, len(episodes) + len(keys))) for key in shared]
+    size = len(episodes) + len(keys)
+    ends = np.array(links, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), (ends[0], ends[1])), shape=(size, size))
+    component = connected_components(graph, directed=False)[1]
+    found: dict[int, list[Episode]] = defaultdict(list)
+    for index, episode in enumerate(episodes):
+        found[int(component[index])].append(episode)
+    return list(found.values())
 
-    Controlled rounding (Cox 1987), as the linear programme that it is: its constraints are totally unimodular, so
-    its corners are whole. Where it is free it gives to the largest remainder, and to training first.
-    """
-    wanted = sizes[:, None] * shares
-    floors = np.floor(wanted + 1e-9)
-    rest = np.clip(wanted - floors, 0, 1)  # what each cell lacks
-    rest[rest < 1e-9] = 0
-    num_rows, num_columns = rest.shape
-    rows = np.kron(np.eye(num_rows), np.ones(num_columns))
-    columns = np.kron(np.ones(num_rows), np.eye(num_columns))
-    totals = rest.sum(axis=0)
-    prefer = rest + np.array([1e-3, 5e-4, 0.0])[:num_columns]
-    solved = linprog(
-        -prefer.ravel(),
-        A_eq=rows,
-        b_eq=sizes - floors.sum(axis=1),
-        A_ub=np.vstack([columns, -columns]),
-        b_ub=np.concatenate([np.ceil(totals - 1e-9), -np.floor(totals + 1e-9)]),
-        bounds=np.stack([np.zeros(rest.size), np.ceil(rest.ravel())], axis=1),
-        method="highs-ds",  # the simplex method ends in a corner
-    )
-    assert solved.success, "a controlled rounding always exists"
-    return (floors + np.round(solved.x).reshape(rest.shape)).astype(int)
+
+def _deal_single(episodes: Sequence[Episode], config: SplitConfig, rng: np.random.Generator) -> dict[Part, list[str]]:
+    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for episode in episodes:
+        strata[config.stratum(episode)].append(episode.id)
+    counts = round_shares(np.array([len(strata[key]) for key in sorted(strata)]), config.shares)
+    parts: dict[Part, list[str]] = {part: [] for part in PARTS}
+    for key, row in zip(sorted(strata), counts, strict=True):
+        ids = sorted(strata[key])
+        dealt = np.split(rng.permutation(len(ids)), np.cumsum(row)[:-1])
+        for part, chosen in zip(PARTS, dealt, strict=True):
+            parts[part] += [ids[i] for i in chosen]
+    return parts
+
+
+def _deal_whole(groups: list[list[Episode]], config: SplitConfig, rng: np.random.Generator) -> dict[Part, list[str]]:
+    """Groups of the same make-up are one kind: how many of it go where is one question, which of them another."""
+    if len(groups) < 2:
+        cause, remedy = "exact copies of one episode", "record more"
+        if config.group is not None:
+            cause = f"data.split.group={config.group}, and exact copies stay together"
+            remedy = f"record another {config.group}, or set data.split.group=null"
+        raise UserError(
+            f"data.split: {len(groups[0])} good episodes are 1 group ({cause}), but training and validation need one "
+            f"each; {remedy}"
+        )
+    strata = sorted({config.stratum(episode) for group in groups for episode in group})
+    kinds: dict[tuple[int, ...], list[list[Episode]]] = defaultdict(list)
+    for group in groups:
+        counts = Counter(config.stratum(episode) for episode in group)
+        kinds[tuple(counts[stratum] for stratum in strata)].append(group)
+    needed = np.array([True, True, config.test > 0 and len(groups) > 2])
+    sizes = np.array([len(kinds[kind]) for kind in sorted(kinds)])
+    dealt = deal_groups(np.array(sorted(kinds)), sizes, config.shares, needed, rng)
+    parts: dict[Part, list[str]] = {part: [] for part in PARTS}
+    for kind, row in zip(sorted(kinds), dealt, strict=True):
+        which = np.split(rng.permutation(len(kinds[kind])), np.cumsum(row)[:-1])
+        for part, chosen in zip(PARTS, which, strict=True):
+            parts[part] += [episode.id for i in chosen for episode in kinds[kind][i]]
+    return parts
 
 
 def save_split(split: Split, episodes: Sequence[Episode], config: SplitConfig, file: Path) -> None:
-    """`split.json`: the ids of each part, where their files were, and the counts by stratum."""
+    """`split.json`: the episodes of each part and what they are, and the counts by stratum."""
     known = {episode.id: episode for episode in episodes}
     content = {
         "schema": SCHEMA,
         "version": mobile_vla.__version__,
         "seed": config.seed,
         "by": list(config.by),
+        "group": config.group,
         "counts": {part: len(ids) for part, ids in split.parts.items()},
         "strata": {
-            part: dict(Counter("/".join(known[id].label(name) for name in config.by) for id in ids))
-            for part, ids in split.parts.items()
+            part: dict(Counter("/".join(config.stratum(known[id])) for id in ids)) for part, ids in split.parts.items()
         },
         "splits": {
-            part: [{"episode": id, "file": str(known[id].path)} for id in ids] for part, ids in split.parts.items()
+            part: [{"episode": id, **asdict(_record(known[id]))} for id in ids] for part, ids in split.parts.items()
         },
     }
-    part_file = file.with_suffix(".part")
-    part_file.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    part_file.replace(file)
+    write_text(file, json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def load_split(file: Path) -> Split:
-    """The split of a run; `UserError` if the file is of another schema."""
-    content = json.loads(file.read_text())
+def load_split(file: Path) -> StoredSplit:
+    """The split of a run; `UserError` if there is none, or one of another schema."""
+    if not file.is_file():
+        raise UserError(f"{file}: no such file, so it is not known which episodes the run was trained on; restore it")
+    content = json.loads(file.read_text(encoding="utf-8"))
     if content.get("schema") != SCHEMA:
         raise UserError(f"{file}: schema {content.get('schema')} is not known, expected {SCHEMA}")
-    return Split({part: tuple(row["episode"] for row in content["splits"][part]) for part in PARTS})
+    rows = {part: content["splits"][part] for part in PARTS}
+    names = [field.name for field in fields(Recorded)]
+    return StoredSplit(
+        {part: tuple(row["episode"] for row in rows[part]) for part in PARTS},
+        {row["episode"]: Recorded(**{name: row[name] for name in names}) for part in PARTS for row in rows[part]},
+    )
+
+
+def _record(episode: Episode) -> Recorded:
+    return Recorded(
+        file=printable(str(episode.path)),
+        fingerprint=episode.fingerprint,
+        instruction=episode.instruction,
+        num_frames=episode.num_frames,
+    )

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from mobile_vla.actions import ActionSpace
 from mobile_vla.batch import OWN
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest, runs
-from mobile_vla.data.layouts import BrokenEpisode
+from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.plan import PlannedBatch, Span
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
+from mobile_vla.training.losses import masked_huber
 
 SPACE = ActionSpace(components=("linear_y", "linear_x"), low=(-2.0, 0.0), high=(1.0, 1.5))
 LENGTHS = (18, 12, 3, 9)  # the third is shorter than a window
@@ -192,14 +193,107 @@ def test_without_a_source_there_are_no_frames_but_all_else(new_assembler):
     assert torch.equal(blind(requests).chunks, new_assembler()(requests).chunks)
 
 
-@pytest.mark.parametrize("error", [BrokenEpisode("frames 0 to 7 cannot be read"), OSError("stale handle")])
-def test_a_file_that_goes_bad_is_named(new_assembler, error):
-    class Broken:
-        def read(self, episode, low, high):
-            raise error
+class Failing(Pictures):
+    """Some episodes cannot be read (any more)."""
 
-    with pytest.raises(UserError, match=f"1.h5 went bad while it was read: {error}"):
-        new_assembler(Broken())([WindowRequest(episode=1, start=0)])
+    def __init__(self, *bad):
+        super().__init__()
+        self.bad = set(bad)
+
+    def read(self, episode, low, high):
+        self.reads.append((episode.id, low, high))
+        if episode.id in self.bad:
+            raise BrokenEpisode(f"is gone, from frame {low} on")
+        return super().read(episode, low, high)
+
+
+@pytest.fixture
+def skipping(new_assembler):
+    def build(*bad):
+        assembler = new_assembler(Failing(*bad))
+        assembler.faults = "skip"
+        return assembler
+
+    return build
+
+
+REQUESTS = [WindowRequest(episode=e, start=s) for e, s in ((0, 2), (1, 0), (1, 3), (3, 1))]
+
+
+class TestFilesThatGoBad:
+    def test_error_names_the_file_and_the_remedy(self, new_assembler):
+        with pytest.raises(UserError, match=r"^1\.h5 went bad while it was read: is gone.*data\.faults=skip$"):
+            new_assembler(Failing("1"))([WindowRequest(episode=1, start=0)])
+
+    def test_only_their_windows_are_masked(self, new_assembler, skipping):
+        whole, batch = new_assembler()(REQUESTS), skipping("1")(REQUESTS)
+        assert batch.broken == (("1.h5", "is gone, from frame 0 on"),)
+        assert batch.num_windows == 4
+        assert not batch.chunk_mask[1:3].any()
+        assert not batch.chunks[1:3].any()
+        for name in ("chunks", "chunk_mask"):
+            assert torch.equal(getattr(batch, name)[[0, 3]], getattr(whole, name)[[0, 3]])
+        assert batch.pair_id == whole.pair_id
+        assert torch.equal(batch.windows, whole.windows)
+        shown = torch.tensor([pair.episode != "1" for pair in batch.pair_id])
+        assert torch.equal(batch.frames[batch.pair_frame[shown]], whole.frames[whole.pair_frame[shown]])
+        assert not batch.frames[batch.pair_frame[~shown]].any()
+
+    def test_the_denominator_counts_what_is_left(self, new_assembler, skipping):
+        whole = new_assembler()(REQUESTS, 1000)
+        batch = skipping("1")(REQUESTS, 1000)
+        assert batch.denominator == 1000 - int(whole.chunk_mask[1:3].sum())
+        assert skipping("1")(REQUESTS, whole.num_valid).denominator == batch.num_valid
+        assert skipping("1")(REQUESTS).denominator is None
+
+    def test_a_file_is_not_asked_again(self, skipping):
+        assembler = skipping("1")
+        assembler(REQUESTS)
+        assembler.frames.reads.clear()
+        assembler.frames.bad.clear()  # it comes back; what is left out stays out
+        batch = assembler(REQUESTS)
+        assert not [read for read in assembler.frames.reads if read[0] == "1"]
+        assert batch.broken == (("1.h5", "is gone, from frame 0 on"),)
+
+    def test_a_file_that_breaks_between_two_of_its_runs_shows_nothing(self, skipping):
+        """The second run of frames cannot be read; those of the first must not be trained on."""
+        assembler = skipping()
+        read = assembler.frames.read
+
+        def breaks_later(episode, low, high):
+            if low >= 9:
+                raise BrokenEpisode("gone")
+            return read(episode, low, high)
+
+        assembler.frames.read = breaks_later
+        batch = assembler([WindowRequest(episode=0, start=0), WindowRequest(episode=0, start=10)])
+        assert not batch.frames.any()
+        assert batch.num_valid == 0
+
+    def test_a_batch_of_nothing_else_has_no_loss_but_no_nan_either(self, skipping):
+        batch = skipping("1")([WindowRequest(episode=1, start=0)], 57)
+        assert batch.frames.shape == (8, 2, 2, 3)
+        assert not batch.frames.any()
+        assert (batch.num_valid, batch.denominator) == (0, 1)
+        predicted = torch.ones_like(batch.chunks, requires_grad=True)
+        loss = masked_huber(predicted, batch.chunks, batch.chunk_mask, 1.0, batch.denominator)
+        loss.backward()
+        assert loss == 0
+        assert not predicted.grad.any()
+
+    def test_nothing_left_at_all_is_the_users_to_mend(self, skipping):
+        with pytest.raises(UserError, match=r"none of 4 files can be read any more; the first, 0\.h5: is gone"):
+            skipping("0", "1", "2", "3")([WindowRequest(episode=1, start=0)])
+
+    @pytest.mark.parametrize("bad", ["0", "3"])
+    def test_a_window_with_a_broken_donor_is_masked_and_so_is_a_broken_ones_own(self, skipping, bad):
+        """Else an effect would compare different windows."""
+        own = WindowRequest(episode=0, start=0)
+        batch = skipping(bad)([own, replace(own, variant="donor", donor=3), WindowRequest(episode=1, start=0)])
+        assert batch.chunk_mask.any((1, 2)).tolist() == [bad != "0", False, True]
+
+    def test_a_good_batch_says_so(self, skipping):
+        assert skipping("1")([WindowRequest(episode=0, start=0)]).broken == ()
 
 
 @given(wanted=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=20))

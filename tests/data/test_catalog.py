@@ -53,10 +53,10 @@ def with_bad_first_row(file) -> None:
 
 
 BROKEN = {  # layout, damage, reason
-    "cut in half": ("v3", lambda path: cut(path, 0.5), "cannot be opened as HDF5"),
-    "without its end": ("v5_jpeg", lambda path: cut(path, 0.99), "cannot be opened as HDF5"),
-    "a text": ("v3", lambda path: path.write_text("episode 12\n"), "cannot be opened as HDF5"),
-    "nothing": ("v3", lambda path: path.write_bytes(b""), "cannot be opened as HDF5"),
+    "cut in half": ("v3", lambda path: cut(path, 0.5), r"truncated HDF5: \d+ of \d+ bytes"),
+    "without its end": ("v5_jpeg", lambda path: cut(path, 0.99), r"truncated HDF5: \d+ of \d+ bytes"),
+    "a text": ("v3", lambda path: path.write_text("episode 12\n"), "is not HDF5: begins with b'episode '"),
+    "nothing": ("v3", lambda path: path.write_bytes(b""), r"is empty \(0 bytes\)"),
     "no frames": ("v3", lambda path: edit(path, put("images", None)), r"no frames.*holds \['action_event_types'"),
     "no actions": ("v5", lambda path: edit(path, put("actions", None)), "no actions: expected a dataset 'actions'"),
     "grey frames": ("v3", lambda path: edit(path, put("images", draw_frames(6)[..., 0])), r"frames.*got \(6, 24, 40\)"),
@@ -145,7 +145,7 @@ def test_a_link_to_nowhere_is_left_out(tmp_path, write_episode):
 def test_nothing_good_is_an_error_with_the_first_reason(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.h5").write_text("text")
-    with pytest.raises(UserError, match=r"all 2 files are broken; the first, .*a\.h5: cannot be opened as HDF5"):
+    with pytest.raises(UserError, match=r"all 2 files are broken; the first, .*a\.h5: is not HDF5"):
         scan_one(tmp_path)
 
 
@@ -171,10 +171,14 @@ class TestFindFiles:
         with pytest.raises(UserError, match=r"data\.pattern"):
             find_files(Root(path=tmp_path, pattern=pattern))
 
-    def test_a_folder_called_like_a_file_is_passed_over(self, tmp_path, write_episode):
-        (tmp_path / "old.h5").mkdir()
+    def test_a_folder_is_found_only_if_it_is_called_like_a_file(self, tmp_path, write_episode):
+        for name in ("old.h5", "new.hdf5", "day"):
+            (tmp_path / name).mkdir()
         write_episode(tmp_path / "old.h5" / "a.h5")
-        assert find_files(Root(path=tmp_path)) == [tmp_path / "old.h5" / "a.h5"]
+        folder, file = find_files(Root(path=tmp_path))
+        assert (folder, file) == (tmp_path / "old.h5", tmp_path / "old.h5" / "a.h5")
+        assert tmp_path / "day" not in find_files(Root(path=tmp_path, pattern="*"))
+        assert tmp_path / "new.hdf5" in find_files(Root(path=tmp_path, pattern="*"))
 
 
 class TestSeveralRoots:

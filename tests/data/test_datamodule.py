@@ -10,6 +10,7 @@ from mobile_vla.actions import ActionSpace
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import DataConfig, open_dataset
 from mobile_vla.data.splits import Split
+from mobile_vla.errors import UserError
 from tests.data.test_assemble import Tokens
 
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.2, -1.2), high=(1.2, 1.2))
@@ -61,6 +62,41 @@ def test_two_workers_give_the_batches_of_none(new_data):
 def test_packed_and_unpacked_give_the_same_batches(new_data):
     for left, right in zip(new_data().val_dataloader(), new_data(pack=False).val_dataloader(), strict=True):
         same(left, right)
+
+
+class TestFilesThatGoBad:
+    """Two workers, and a file that is gone by the time they read it."""
+
+    @pytest.fixture(params=[0, 2], ids=["no workers", "two workers"])
+    def workers(self, request):
+        return request.param
+
+    def test_error_is_one_line_that_names_the_file(self, new_data, tmp_path, workers):
+        data = new_data(num_workers=workers, pack=False, faults="error")
+        (tmp_path / "episodes" / "b.h5").unlink()
+        with pytest.raises(UserError) as caught:
+            list(data.train_dataloader())
+        assert str(caught.value) == (
+            f"{tmp_path}/episodes/b.h5 went bad while it was read: is not there any more; restore it, or leave it out "
+            "with data.faults=skip"
+        )
+
+    @pytest.mark.parametrize("pack", [True, False])
+    def test_skip_masks_its_windows_and_goes_on(self, new_data, tmp_path, workers, pack):
+        data = new_data(num_workers=workers, pack=pack)
+        whole = list(data.train_dataloader())
+        data = new_data(num_workers=workers, pack=pack)
+        (tmp_path / "episodes" / "b.h5").unlink()
+        batches = list(data.train_dataloader())
+        assert firsts(batches) == firsts(whole)
+        for batch, before in zip(batches, whole, strict=True):
+            theirs = torch.tensor([id == "b" for id, _ in firsts([batch])])
+            expected = before.chunk_mask & ~theirs[:, None, None]
+            assert torch.equal(batch.chunk_mask, expected)
+            assert batch.denominator == max(batch.num_valid, 1)
+            gone = ((f"{tmp_path}/episodes/b.h5", "is not there any more"),)
+            assert batch.broken == (gone if theirs.any() else ())
+        assert any(batch.broken for batch in batches)
 
 
 def test_an_epoch_holds_every_window_of_its_part_once(new_data):

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mobile_vla.data import dataset as dataset_module
 from mobile_vla.data.dataset import DataConfig, fit_actions, open_dataset
 from mobile_vla.data.instructions import InstructionConfig
 from mobile_vla.errors import UserError
@@ -16,7 +17,12 @@ def open_here(tmp_path, small):
 
     def open_it(**settings):
         config = DataConfig(
-            **{"root": str(tmp_path / "episodes"), "pack_dir": str(tmp_path / "packed"), **settings},
+            **{
+                "root": str(tmp_path / "episodes"),
+                "pack_dir": str(tmp_path / "packed"),
+                "max_fault_share": 1.0,
+                **settings,
+            },
         )
         return open_dataset(config, small)
 
@@ -58,7 +64,7 @@ class TestFaults:
     def test_error_stops_at_any_fault(self, tmp_path, write_episode, open_here, pack):
         write_episode(tmp_path / "episodes" / "good.h5")
         (tmp_path / "episodes" / "bad.h5").write_text("text")
-        with pytest.raises(UserError, match=r"1 of 2 files are broken.*bad\.h5: cannot be.*data\.faults=skip leaves"):
+        with pytest.raises(UserError, match=r"1 of 2 files are broken.*bad\.h5: is not HDF5.*data\.faults=skip leaves"):
             open_here(faults="error", pack=pack)
 
     def test_error_stops_at_damaged_frames_too(self, tmp_path, write_episode, open_here):
@@ -87,7 +93,10 @@ def test_a_user_reads_where_instructions_came_from(tmp_path, write_episode, open
         write_episode(folder / f"{name}.h5", layout)
     dataset = open_here(pack=False, instructions=InstructionConfig(table={"left": "Go left"}))
     (line,) = dataset.describe()
-    assert line == "5 episodes, 30 frames; instructions: 2 from the file, 1 from the table, 2 by default (3 distinct)"
+    assert line == (
+        "5 episodes, 30 frames, all examined; instructions: 2 from the file, 1 from the table, 2 by default "
+        "(3 distinct)"
+    )
 
 
 def test_many_faults_are_counted_and_ten_are_named(tmp_path, write_episode, open_here):
@@ -98,6 +107,59 @@ def test_many_faults_are_counted_and_ten_are_named(tmp_path, write_episode, open
     assert lines[1] == "13 files left out:"
     assert len(lines) == 2 + 10 + 1
     assert "3 more" in lines[-1]
+
+
+class TestShare:
+    """`skip` goes on only while the broken are few."""
+
+    @pytest.fixture
+    def five(self, tmp_path, write_episode):
+        for name in "abcde":
+            write_episode(tmp_path / "episodes" / f"{name}.h5", seed=ord(name))
+        return tmp_path / "episodes"
+
+    def test_as_many_as_allowed_are_left_out(self, five, open_here):
+        (five / "a.h5").write_text("text")
+        assert len(open_here(max_fault_share=0.2).episodes) == 4
+
+    @pytest.mark.parametrize("pack", [True, False])
+    def test_one_more_stops_with_names_reasons_and_the_setting(self, five, open_here, pack):
+        """One is found by the scan and one by reading its frames: they count together."""
+        (five / "a.h5").write_text("text")
+        damage_gzip(five / "c.h5")
+        expected = (
+            r"2 of 5 files \(40%\) are broken, more than data\.max_fault_share=0\.39: .*a\.h5: is not HDF5.*; "
+            r".*c\.h5: frames 0 to 5 cannot be read.*; mend or remove them, or raise data\.max_fault_share"
+        )
+        with pytest.raises(UserError, match=expected):
+            open_here(max_fault_share=0.39, pack=pack)
+        assert len(open_here(max_fault_share=0.4, pack=pack).episodes) == 3
+
+    def test_too_many_are_told_before_frames_are_read(self, five, open_here, monkeypatch):
+        (five / "a.h5").write_text("text")
+        monkeypatch.setattr(dataset_module, "examine_all", None)
+        with pytest.raises(UserError, match=r"1 of 5 files \(20%\) are broken"):
+            open_here(max_fault_share=0.1)
+        with pytest.raises(UserError, match="1 of 5 files are broken"):
+            open_here(faults="error")
+
+    def test_none_is_allowed_where_nothing_is_broken(self, five, open_here):
+        assert len(open_here(max_fault_share=0.0).episodes) == 5
+
+    def test_a_link_to_a_broken_file_is_not_counted_twice(self, five, open_here):
+        (five / "a.h5").write_text("text")
+        (five / "b2.h5").symlink_to(five / "a.h5")
+        assert len(open_here(max_fault_share=0.2).faults) == 1
+
+
+def test_the_largest_action_is_a_setting(tmp_path, write_episode, open_here):
+    actions = np.full((6, 3), 11.0, np.float32)
+    actions[4, 1] = -12.0
+    write_episode(tmp_path / "episodes" / "fast.h5", actions=actions)
+    write_episode(tmp_path / "episodes" / "good.h5")
+    (fault,) = open_here().faults
+    assert fault.reason == "actions: linear_y is -12 in row 4, beyond data.max_action=10"
+    assert not open_here(max_action=12.0).faults
 
 
 class TestConfig:
@@ -124,6 +186,10 @@ class TestConfig:
             ({"batch_size": 0}, "batch_size and span must be at least 1"),
             ({"span": 0}, "batch_size and span must be at least 1"),
             ({"num_workers": -1}, "num_workers at least 0"),
+            ({"max_fault_share": 1.01}, r"data\.max_fault_share must lie in \[0, 1\], got 1.01"),
+            ({"max_fault_share": -0.1}, r"data\.max_fault_share must lie in \[0, 1\]"),
+            ({"max_fault_share": float("nan")}, r"data\.max_fault_share must lie in \[0, 1\]"),
+            ({"max_action": 0.0}, r"data\.max_action must be positive, got 0.0"),
         ],
     )
     def test_settings_that_cannot_be(self, settings, message):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 from io import BytesIO
 
 import h5py
@@ -14,7 +15,7 @@ from mobile_vla.data import frames as frames_module
 from mobile_vla.data.catalog import Root, read_episode
 from mobile_vla.data.frames import FileFrames, PackedFrames
 from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.layouts import BrokenEpisode
+from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.preprocessing import Preprocessing
 from tests.conftest import LAYOUTS, draw_frames, encode_jpeg
 
@@ -88,7 +89,7 @@ def test_packed_frames_are_read_from_the_file_once(record, small, tmp_path, read
     for source in (PackedFrames(small, tmp_path / "packed"), PackedFrames(small, tmp_path / "packed")):
         for low in range(4):
             source.read(episode, low, low + 3)
-    assert reads == [slice(0, 9)]
+    assert [frame for key in reads for frame in range(key.start, key.stop)] == list(range(9))
 
 
 def test_what_is_read_may_be_changed(record, source):
@@ -123,11 +124,23 @@ def test_a_file_damaged_behind_its_head_is_called_broken(record, small):
         FileFrames(small).read(episode, 0, 5)
 
 
-def test_a_file_that_is_gone_is_called_broken(record, small):
+@pytest.mark.parametrize("change", ["gone", "empty", "shorter", "another layout"])
+def test_a_file_that_is_not_what_it_was_is_called_broken(record, source, change):
     episode = record()
-    episode.path.unlink()
-    with pytest.raises(BrokenEpisode, match="frames 0 to 4 cannot be read"):
-        FileFrames(small).read(episode, 0, 5)
+    reason = "is not there any more"
+    if change == "gone":
+        episode.path.unlink()
+    elif change == "empty":
+        episode.path.write_bytes(b"")
+        reason = r"is empty \(0 bytes\)"
+    elif change == "shorter":
+        record(num_frames=7)
+        reason = "holds 7 frames, held 9 before"
+    else:
+        record(layout="v5")
+        reason = "'images' is not there any more"
+    with pytest.raises(BrokenEpisode, match=reason):
+        source.read(episode, 0, 5)
 
 
 class TestPackedCopies:
@@ -171,12 +184,11 @@ class TestPackedCopies:
         episode = record()
         source = PackedFrames(small, tmp_path / "packed")
 
-        def die(file, frames):
-            file.write(b"\x93NUMPY half")
+        def die(frame, preprocessing):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(np, "save", die)
+            patch.setattr(frames_module, "resized", die)
             with pytest.raises(KeyboardInterrupt):
                 source.pack(episode)
         assert not source.has(episode)
@@ -194,17 +206,68 @@ class TestPackedCopies:
 
     def test_a_second_writer_in_the_middle_of_the_first_does_no_harm(self, record, small, tmp_path, monkeypatch):
         episode = record()
-        save = np.save
+        resize = frames_module.resized
 
-        def let_another_finish(file, frames):
-            monkeypatch.setattr(np, "save", save)
+        def let_another_finish(frame, preprocessing):
+            monkeypatch.setattr(frames_module, "resized", resize)
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: 1)
                 PackedFrames(small, tmp_path / "packed").pack(episode)
-            save(file, frames)
+            return resize(frame, preprocessing)
 
-        monkeypatch.setattr(np, "save", let_another_finish)
+        monkeypatch.setattr(frames_module, "resized", let_another_finish)
         source = PackedFrames(small, tmp_path / "packed")
         source.pack(episode)
         assert torch.equal(source.read(episode, 0, 9), FileFrames(small).read(episode, 0, 9))
-        assert [file.suffix for file in (tmp_path / "packed").rglob("*.*")] == [".npy"]
+        assert {file.suffix for file in (tmp_path / "packed").rglob("*.*")} == {".npy", ".json"}
+
+    @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY half", b"PK\x03\x04", None])
+    def test_a_damaged_copy_is_made_anew(self, record, small, tmp_path, damage):
+        episode = record()
+        source = PackedFrames(small, tmp_path / "packed")
+        source.pack(episode)
+        path = source.path(episode)
+        if damage is None:  # a whole copy, but of something else
+            np.save(path, np.zeros((9, 8, 8, 3), np.uint8))
+        else:
+            path.write_bytes(damage)
+        assert not source.has(episode)
+        assert torch.equal(source.read(episode, 0, 9), FileFrames(small).read(episode, 0, 9))
+        assert source.has(episode)
+
+    def test_a_file_that_changes_while_it_is_packed_is_not_taken_for_the_new_one(
+        self, record, small, tmp_path, monkeypatch
+    ):
+        episode = record(seed=1)
+        source = PackedFrames(small, tmp_path / "packed")
+        resize = frames_module.resized
+
+        def change_meanwhile(frame, preprocessing):
+            os.utime(episode.path)
+            return resize(frame, preprocessing)
+
+        monkeypatch.setattr(frames_module, "resized", change_meanwhile)
+        source.pack(episode)
+        assert not source.has(episode)
+        assert source.examinations.find(episode) is None
+
+    def test_a_file_that_changes_while_training_runs_is_broken_if_its_content_does(self, record, small, tmp_path):
+        """Its actions were read before: frames of another recording must not be trained on with them."""
+        episode = record(seed=1)
+        source = PackedFrames(small, tmp_path / "packed")
+        episode = replace(episode, fingerprint=source.pack(episode).fingerprint)
+        os.utime(episode.path)  # copied back, say: another time, the same content
+        expected = FileFrames(small).read(episode, 0, 9)
+        for fresh in (PackedFrames(small, tmp_path / "packed"), PackedFrames(small, tmp_path / "packed")):
+            assert torch.equal(fresh.read(episode, 0, 9), expected)
+        record(seed=2)
+        for _ in range(2):  # the second time, others have packed the new content
+            with pytest.raises(BrokenEpisode, match="changed since it was examined"):
+                PackedFrames(small, tmp_path / "packed").read(episode, 0, 9)
+
+    def test_a_file_that_turns_black_while_training_runs_is_broken(self, record, small, tmp_path):
+        episode = record()
+        record(frames=np.zeros((9, 24, 40, 3), np.uint8))
+        for _ in range(2):
+            with pytest.raises(BrokenEpisode, match="frame 0 is one colour everywhere"):
+                PackedFrames(small, tmp_path / "packed").read(episode, 0, 9)

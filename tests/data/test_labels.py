@@ -1,10 +1,10 @@
 """Labels out of file names and attributes."""
 
+import h5py
 import numpy as np
 import pytest
 
 from mobile_vla.data.labels import read_labels
-from mobile_vla.data.layouts import BrokenEpisode
 
 NAMES = {
     "episode_20251204_113519_1box_hori_left_core_medium": {
@@ -91,6 +91,24 @@ def test_attributes_are_text_however_hdf5_holds_them(value):
     assert read_labels("run", {"scenario": value}) == {"scenario": "왼쪽"}
 
 
-def test_an_attribute_that_is_not_utf8_is_named():
-    with pytest.raises(BrokenEpisode, match="attribute scenario: not UTF-8"):
-        read_labels("run", {"scenario": b"\xff\xfe"})
+@pytest.mark.parametrize(("value", "text"), [(3, "3"), (np.float64(0.5), "0.5"), (np.array([7]), "7"), (True, "True")])
+def test_a_number_is_text(value, text):
+    assert read_labels("run", {"scenario": value}) == {"scenario": text}
+
+
+@pytest.mark.parametrize("value", [b"\xbf\xde", "\udcbf\udcde", np.array([b"\xbf\xde"])])
+def test_an_attribute_that_is_not_utf8_is_a_label_in_escapes(value):
+    assert read_labels("run", {"scenario": value}) == {"scenario": r"\xbf\xde"}
+
+
+@pytest.mark.parametrize("value", [np.arange(3), np.array([]), h5py.Empty("S4"), np.array(["a", "b"])])
+def test_what_is_not_one_value_is_no_label(value):
+    assert read_labels("run", {"scenario": value, "pattern": "core"}) == {"pattern": "core"}
+
+
+def test_an_attribute_that_h5py_cannot_read_is_no_label(tmp_path):
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        time = h5py.h5t.UNIX_D32LE
+        h5py.h5a.create(file.id, b"scenario", time, h5py.h5s.create(h5py.h5s.SCALAR))
+        file.attrs["pattern"] = file.ref  # a reference is no text either
+        assert read_labels("run", file.attrs) == {}

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from mobile_vla.data.layouts import (
-    BrokenEpisode,
     detect,
     encoding_of,
     frame_resolution,
@@ -13,6 +12,7 @@ from mobile_vla.data.layouts import (
     read_frames,
     read_instruction,
 )
+from mobile_vla.data.opening import BrokenEpisode
 from tests.conftest import BOX_NAME, KOREAN, LAYOUTS, draw_actions, draw_frames, encode_jpeg
 
 
@@ -111,3 +111,46 @@ class TestInstruction:
         scratch["language_instruction"] = np.array([KOREAN.encode("cp949")])
         with pytest.raises(BrokenEpisode, match="instruction: not UTF-8"):
             read_instruction(scratch)
+
+    @pytest.mark.parametrize("task", [3, 0.5, np.arange(3), True])
+    def test_a_task_that_is_no_text_is_no_instruction(self, scratch, task):
+        scratch.attrs["task"] = task
+        assert read_instruction(scratch) is None
+
+    def test_of_several_texts_the_first_that_is_not_blank(self, scratch):
+        scratch["language_instruction"] = np.array([b"", b"go left", b"go right"])
+        assert read_instruction(scratch) == "go left"
+
+    @pytest.mark.parametrize("value", [np.arange(4), 3.5, np.array([True])])
+    def test_numbers_where_the_text_should_be_are_refused(self, scratch, value):
+        scratch["language_instruction"] = value
+        with pytest.raises(BrokenEpisode, match="instruction: expected text, got"):
+            read_instruction(scratch)
+        del scratch["language_instruction"]
+        scratch.attrs["language_instruction"] = value
+        with pytest.raises(BrokenEpisode, match="instruction: expected text, got"):
+            read_instruction(scratch)
+
+
+class TestLinks:
+    def test_a_link_inside_the_file_is_followed(self, scratch):
+        scratch["camera/top"] = draw_frames(3)
+        scratch["images"] = h5py.SoftLink("/camera/top")
+        assert detect(scratch).name == "flat"
+
+    def test_what_is_broken_in_one_layout_may_be_good_in_the_other(self, scratch):
+        scratch["images"] = h5py.SoftLink("/gone")
+        scratch["observations/images"] = draw_frames(3)
+        assert detect(scratch).name == "nested"
+
+    def test_with_neither_the_reason_is_that_of_the_first(self, scratch):
+        scratch["images"] = np.zeros((3, 4, 5), np.uint8)
+        scratch["observations/images"] = np.zeros(3)
+        with pytest.raises(BrokenEpisode, match=r"got \(3, 4, 5\) uint8 \(grey frames\?\)"):
+            detect(scratch)
+
+    def test_frames_stored_outside_the_file_are_refused(self, scratch, tmp_path):
+        """Packed copies are called by this file's size and time, which would not change with the frames."""
+        scratch.create_dataset("images", (2, 4, 5, 3), np.uint8, external=[(str(tmp_path / "raw"), 0, 120)])
+        with pytest.raises(BrokenEpisode, match="'images' lies in another file"):
+            detect(scratch)

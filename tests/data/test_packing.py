@@ -1,17 +1,22 @@
-"""Packing many episodes: in one process or several, nothing twice, and faults are named."""
+"""Reading many episodes: in one process or several, packed or not, nothing twice, and faults are named."""
 
+import errno
 import os
+from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import torch
 
 from mobile_vla.data import packing
 from mobile_vla.data.catalog import Root, scan
+from mobile_vla.data.examination import Examinations, examine
 from mobile_vla.data.frames import FileFrames, PackedFrames
 from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.packing import pack_all
+from mobile_vla.data.packing import examine_all
 from mobile_vla.errors import UserError
+from tests.conftest import draw_frames
 
 
 @pytest.fixture
@@ -28,46 +33,109 @@ def episodes(tmp_path, write_episode):
     return list(found)
 
 
-def test_all_but_the_broken_are_packed(tmp_path, small, episodes):
+@pytest.fixture
+def reads(monkeypatch):
+    """Every read of a dataset called `images`, as (file name, key)."""
+    seen = []
+    original = h5py.Dataset.__getitem__
+
+    def record_read(self, key, **more):
+        if self.name.endswith("images"):
+            seen.append((Path(self.file.filename).name, key))
+        return original(self, key, **more)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", record_read)
+    return seen
+
+
+def test_all_but_the_broken_are_packed_and_examined(tmp_path, small, episodes):
     frames = PackedFrames(small, tmp_path / "packed")
-    (fault,) = pack_all(frames, episodes)
+    good, (fault,) = examine_all(frames, episodes)
     assert fault.file == str(episodes[1].path)
     assert "frames 0 to 5 cannot be read" in fault.reason
     assert [frames.has(episode) for episode in episodes] == [True, False, True, True]
+    assert [episode.id for episode in good] == ["a", "c", "d"]
+    assert [e.fingerprint for e in good] == [examine(episodes[i]).fingerprint for i in (0, 2, 3)]
 
 
-def test_what_is_packed_is_not_packed_again(tmp_path, small, episodes, monkeypatch):
-    good = [episodes[0], episodes[2]]
-    pack_all(PackedFrames(small, tmp_path / "packed"), good)
-    packed = []
-    monkeypatch.setattr(PackedFrames, "pack", lambda self, episode: packed.append(episode.id))
+def test_what_is_known_is_not_read_again(tmp_path, small, episodes, reads):
+    frames = PackedFrames(small, tmp_path / "packed")
+    before, _ = examine_all(frames, [episodes[0], episodes[2]])
+    reads.clear()
     seen = []
-    pack_all(PackedFrames(small, tmp_path / "packed"), [*good, episodes[3]], lambda *done: seen.append(done))
-    assert packed == ["d"]
+    again, _ = examine_all(frames, [episodes[0], episodes[2], episodes[3]], lambda *done: seen.append(done))
+    assert {name for name, _ in reads} == {"d.h5"}
     assert seen == [(1, 1)]
+    assert [e.fingerprint for e in again[:2]] == [e.fingerprint for e in before]
+    reads.clear()
+    unpacked, _ = examine_all(Examinations(tmp_path / "packed" / "examined"), again)
+    assert [e.fingerprint for e in unpacked] == [e.fingerprint for e in again]
+    assert reads == []
+
+
+def test_a_copy_that_is_lost_is_made_and_one_that_is_damaged_made_anew(tmp_path, small, episodes):
+    frames = PackedFrames(small, tmp_path / "packed")
+    good = [episodes[0], episodes[2], episodes[3]]
+    examine_all(frames, good)
+    expected = [frames.read(episode, 0, 6) for episode in good]
+    frames.path(good[0]).unlink()
+    for episode, length in zip(good[1:], (-100, 40), strict=True):
+        path = frames.path(episode)
+        path.write_bytes(path.read_bytes()[:length])
+    fresh = PackedFrames(small, tmp_path / "packed")
+    assert [fresh.has(episode) for episode in good] == [False] * 3
+    again, faults = examine_all(fresh, good)
+    assert not faults
+    assert [fresh.has(episode) for episode in good] == [True] * 3  # now, not when training needs them
+    assert all(torch.equal(fresh.read(e, 0, 6), frames) for e, frames in zip(again, expected, strict=True))
+
+
+def test_a_fault_of_the_content_is_remembered_but_not_one_of_reading(tmp_path, small, write_episode, episodes, reads):
+    """What could not be read may be the network's fault, and pass."""
+    black = draw_frames(6)
+    black[4] = 0
+    write_episode(tmp_path / "episodes" / "black.h5", frames=black)
+    found = scan([Root(path=tmp_path / "episodes")], InstructionConfig()).episodes
+    frames = PackedFrames(small, tmp_path / "packed")
+    _, first = examine_all(frames, found)
+    reads.clear()
+    _, second = examine_all(PackedFrames(small, tmp_path / "packed"), found)
+    assert first == second
+    assert [fault.reason[:30] for fault in first] == [
+        "frames 0 to 5 cannot be read: ",
+        "frame 4 is one colour everywhe",
+    ]
+    assert {name for name, _ in reads} == {"b.h5"}
+    assert [frames.has(episode) for episode in found] == [episode.id in "acd" for episode in found]
 
 
 def test_two_processes_pack_the_same_folder(tmp_path, small, episodes, monkeypatch):
     """Each episode twice, so that both processes also write the same copy."""
-    monkeypatch.setattr(packing, "EPISODES_A_PROCESS", 1)
+    monkeypatch.setattr(packing, "BYTES_A_PROCESS", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     frames = PackedFrames(small, tmp_path / "packed")
-    faults = pack_all(frames, [episode for episode in episodes for _ in range(2)])
+    _, faults = examine_all(frames, [episode for episode in episodes for _ in range(2)])
     assert {fault.file for fault in faults} == {str(episodes[1].path)}
     direct = FileFrames(small)
     for episode in (episodes[0], episodes[2], episodes[3]):
         assert torch.equal(frames.read(episode, 0, 6), direct.read(episode, 0, 6))
-    assert {file.suffix for file in (tmp_path / "packed").rglob("*.*")} == {".npy"}
+    assert {file.suffix for file in (tmp_path / "packed").rglob("*.*")} == {".npy", ".json"}
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, small, episodes):
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, small, episodes, packed):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError, match=r"data\.pack: cannot write packed frames below .*taken.*data\.pack=false"):
-        pack_all(PackedFrames(small, tmp_path / "taken" / "packed"), episodes)
+    folder = tmp_path / "taken" / "packed"
+    reader = PackedFrames(small, folder) if packed else Examinations(folder)
+    with pytest.raises(UserError, match=r"data\.pack_dir: cannot write below .*taken.* \(Not a directory\); set"):
+        examine_all(reader, episodes)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_told(tmp_path, small, episodes):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(UserError, match=r"data\.pack: cannot write packed frames"):
-        pack_all(PackedFrames(small, tmp_path / "locked"), episodes)
+def test_a_full_disk_is_not_the_files_fault(tmp_path, small, episodes, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    with pytest.raises(UserError, match=r"cannot write below .*No space left on device"):
+        examine_all(PackedFrames(small, tmp_path / "packed"), episodes)
+    assert not [file for file in (tmp_path / "packed").rglob("*") if file.is_file()]

@@ -1,13 +1,18 @@
 """Splits by whole episodes: complete, in proportion, and the same whatever the order of the files."""
 
 import json
-from collections import Counter
+import os
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mobile_vla.data.splits import PARTS, SplitConfig, load_split, make_split, save_split
+from mobile_vla.data.labels import read_labels
+from mobile_vla.data.splits import PARTS, Recorded, SplitConfig, find_groups, load_split, make_split, save_split
 from mobile_vla.errors import UserError
 
 CONFIGS = st.builds(
@@ -110,23 +115,41 @@ def test_impossible_shares(validation, test):
         SplitConfig(validation=validation, test=test)
 
 
-def test_a_stored_split_comes_back(tmp_path, recorded):
-    episodes = recorded({"left": 9, "right": 11})
-    config = SplitConfig(seed=4)
+def test_a_stored_split_comes_back_with_what_its_episodes_were(tmp_path, recorded):
+    episodes = [replace(e, fingerprint=f"of {e.id}") for e in recorded({"left": 9, "right": 11})]
+    config = SplitConfig(seed=4, group="session")
     split = make_split(episodes, config)
     save_split(split, episodes, config, tmp_path / "split.json")
-    assert load_split(tmp_path / "split.json") == split
     assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
+    stored = load_split(tmp_path / "split.json")
+    assert stored.parts == split.parts
+    assert stored.recorded == {
+        e.id: Recorded(file=str(e.path), fingerprint=e.fingerprint, instruction="go", num_frames=2) for e in episodes
+    }
     content = json.loads((tmp_path / "split.json").read_text())
+    assert (content["schema"], content["seed"], content["by"], content["group"]) == (2, 4, ["direction"], "session")
     assert content["counts"] == {part: len(split.parts[part]) for part in PARTS}
     assert sum(content["strata"][part].get("left", 0) for part in PARTS) == 9
     first = split.parts["train"][0]
-    assert content["splits"]["train"][0] == {"episode": first, "file": f"{first}.h5"}
+    assert content["splits"]["train"][0] == {
+        "episode": first, "file": f"{first}.h5", "fingerprint": f"of {first}", "instruction": "go", "num_frames": 2
+    }  # fmt: skip
+
+
+def test_file_names_that_are_not_utf8_can_be_stored(tmp_path, recorded):
+    episodes = [replace(e, path=Path(os.fsdecode(b"caf\xe9/" + e.id.encode()))) for e in recorded({"left": 20})]
+    save_split(make_split(episodes, SplitConfig()), episodes, SplitConfig(), tmp_path / "split.json")
+    assert load_split(tmp_path / "split.json").recorded["left/00"].file == r"caf\xe9/left/00"
 
 
 def test_another_schema_is_refused(tmp_path):
-    (tmp_path / "split.json").write_text('{"schema": 99}')
-    with pytest.raises(UserError, match="schema 99 is not known, expected 1"):
+    (tmp_path / "split.json").write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="schema 1 is not known, expected 2"):
+        load_split(tmp_path / "split.json")
+
+
+def test_a_run_without_its_split_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"split\.json: no such file, so it is not known which episodes"):
         load_split(tmp_path / "split.json")
 
 
@@ -138,3 +161,155 @@ def test_a_missing_episode_is_refused_and_added_ones_are_ignored(recorded, make_
     gone = split.parts["validation"][0]
     with pytest.raises(UserError, match=f"validation split names 1 episodes that are not in data.root.*first: {gone}"):
         split.of([e for e in episodes if e.id != gone], "validation")
+
+
+class TestNames:
+    """Stratified by what the names of files say, of every generation of collectors."""
+
+    NAMES: ClassVar = {
+        "v3": "episode_20251204_{:06}_1box_hori_{}_core_medium",
+        "v4": "episode_20251209_{:06}_2box_{}_variant_far",
+        "v5": "episode_260110_{:06}_target_center_{}_path_core_close",
+        "v6": "episode_20260310_{:06}_weak_right_{}_curve",
+    }
+
+    @pytest.fixture
+    def named(self, make_episode):
+        def name_them(pattern, counts):
+            names = [pattern.format(100 * i + j, side) for i, side in enumerate(counts) for j in range(counts[side])]
+            return [make_episode(name, 2, **read_labels(name, {})) for name in names]
+
+        return name_them
+
+    @pytest.mark.parametrize("generation", NAMES)
+    def test_each_side_keeps_its_shares(self, named, generation):
+        episodes = named(self.NAMES[generation], {"left": 40, "right": 20})
+        split = make_split(episodes, SplitConfig())
+        for part, (left, right) in {"train": (28, 14), "validation": (6, 3), "test": (6, 3)}.items():
+            assert Counter(e.label("direction") for e in split.of(episodes, part)) == {"left": left, "right": right}
+
+    def test_the_generations_together_are_one_set(self, named):
+        episodes = [e for pattern in self.NAMES.values() for e in named(pattern, {"left": 10, "right": 10})]
+        split = make_split(episodes, SplitConfig())
+        assert Counter(e.label("direction") for e in split.of(episodes, "test")) == {"left": 6, "right": 6}
+
+    def test_unknown_names_are_a_stratum_of_their_own(self, named, make_episode):
+        unknown = [make_episode(f"kitchen tour {i}", 2) for i in range(20)]
+        episodes = [*named(self.NAMES["v3"], {"left": 20, "right": 20}), *unknown]
+        split = make_split(episodes, SplitConfig())
+        for part, count in {"train": 14, "validation": 3, "test": 3}.items():
+            assert Counter(e.label("direction") for e in split.of(episodes, part)) == {
+                "left": count, "right": count, "unknown": count
+            }  # fmt: skip
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_three_of_a_label(self, named, seed):
+        """Two train and one is held out: 2.1, 0.45 and 0.45, rounded with the sums of the whole in view."""
+        episodes = named(self.NAMES["v5"], {"left": 20, "right": 20, "straight": 3})
+        split = make_split(episodes, SplitConfig(seed=seed))
+        counts = [Counter(e.label("direction") for e in split.of(episodes, part))["straight"] for part in PARTS]
+        assert counts[0] == 2
+        assert sorted(counts[1:]) == [0, 1]
+
+    def test_three_of_a_label_alone(self, named):
+        split = make_split(named(self.NAMES["v5"], {"straight": 3}), SplitConfig())
+        assert [len(split.parts[part]) for part in PARTS] == [2, 1, 0]
+
+
+def days(make_episode, *sizes, **labels):
+    """Sessions of the given sizes, each half left and half right."""
+    return [
+        make_episode(f"{day:02}/{i:02}", 2, session=f"202512{day:02}", direction=("left", "right")[i % 2], **labels)
+        for day, size in enumerate(sizes, start=1)
+        for i in range(size)
+    ]
+
+
+def parts_of(split, key):
+    """key(id) -> the parts in which it occurs."""
+    found = defaultdict(set)
+    for part in PARTS:
+        for id in split.parts[part]:
+            found[key(id)].add(part)
+    return found
+
+
+class TestGroups:
+    @given(sizes=st.lists(st.integers(2, 12), min_size=2, max_size=12), seed=st.integers(0, 5))
+    def test_no_session_is_on_both_sides(self, make_episode, sizes, seed):
+        episodes = days(make_episode, *sizes)
+        split = make_split(episodes, SplitConfig(group="session", seed=seed))
+        assert all(len(parts) == 1 for parts in parts_of(split, lambda id: id[:2]).values())
+        assert sorted(id for part in PARTS for id in split.parts[part]) == sorted(e.id for e in episodes)
+        assert split.parts["train"]
+        assert split.parts["validation"]
+        assert bool(split.parts["test"]) == (len(sizes) > 2)
+
+    def test_without_it_they_are(self, make_episode):
+        split = make_split(days(make_episode, 12, 12, 12), SplitConfig())
+        assert any(len(parts) > 1 for parts in parts_of(split, lambda id: id[:2]).values())
+
+    def test_equal_days_keep_the_shares_and_the_proportions(self, make_episode):
+        episodes = days(make_episode, *[12] * 20)
+        split = make_split(episodes, SplitConfig(group="session"))
+        for part, count in {"train": 84, "validation": 18, "test": 18}.items():
+            assert Counter(e.label("direction") for e in split.of(episodes, part)) == {"left": count, "right": count}
+
+    def test_the_seed_decides_which_days_are_held_out(self, make_episode):
+        episodes = days(make_episode, *[12] * 20)
+        found = {make_split(episodes, SplitConfig(group="session", seed=s)).parts["validation"] for s in range(6)}
+        assert len(found) == 6
+
+    @given(order=st.permutations(range(25)))
+    def test_the_order_of_files_means_nothing(self, make_episode, order):
+        episodes = [replace(e, fingerprint=str(i // 2)) for i, e in enumerate(days(make_episode, 9, 7, 5, 4))]
+        config = SplitConfig(group="session")
+        assert make_split([episodes[i] for i in order], config) == make_split(episodes, config)
+
+    def test_episodes_without_the_label_are_groups_of_their_own(self, make_episode):
+        loose = [make_episode(f"loose {i}", 2) for i in range(30)]
+        split = make_split([*days(make_episode, 4, 4), *loose], SplitConfig(group="session"))
+        assert len(parts_of(split, lambda id: id[:5])["loose"]) == 3
+
+    def test_if_none_has_it_nothing_is_grouped(self, recorded):
+        episodes = recorded({"left": 20, "right": 20})
+        assert make_split(episodes, SplitConfig(group="session")) == make_split(episodes, SplitConfig())
+
+    def test_one_day_cannot_be_split(self, make_episode):
+        message = (
+            r"20 good episodes are 1 group \(data.split.group=session.*record another session, or set data.split.g"
+        )
+        with pytest.raises(UserError, match=message):
+            make_split(days(make_episode, 20), SplitConfig(group="session"))
+
+    def test_two_days_are_training_and_validation(self, make_episode):
+        split = make_split(days(make_episode, 20, 4), SplitConfig(group="session"))
+        assert [len(split.parts[part]) for part in PARTS] == [20, 4, 0]
+
+
+class TestCopies:
+    @given(seed=st.integers(0, 30), copied=st.sets(st.integers(0, 39), min_size=1, max_size=6))
+    def test_a_copy_is_never_on_the_other_side(self, recorded, seed, copied):
+        episodes = [replace(e, fingerprint=e.id) for e in recorded({"left": 20, "right": 20})]
+        copies = [replace(episodes[i], id=f"copy of {episodes[i].id}", path=Path("elsewhere")) for i in copied]
+        split = make_split([*copies, *episodes], SplitConfig(seed=seed))
+        assert all(len(parts) == 1 for parts in parts_of(split, lambda id: id.removeprefix("copy of ")).values())
+        for part, share in shares(SplitConfig()).items():
+            assert abs(len(split.parts[part]) - share * (40 + len(copies))) < 2
+
+    def test_a_copy_joins_two_days(self, make_episode):
+        episodes = days(make_episode, 3, 3, 3)
+        prints = [e.id for e in episodes]
+        prints[5] = prints[0]
+        groups = find_groups([replace(e, fingerprint=p) for e, p in zip(episodes, prints, strict=True)], "session")
+        assert sorted(len(group) for group in groups) == [3, 6]
+
+    def test_contents_that_are_not_known_are_not_alike(self, recorded):
+        assert len(find_groups(recorded({"left": 5}), None)) == 5
+
+    def test_nothing_but_copies_cannot_be_split(self, recorded):
+        episodes = [replace(e, fingerprint="same") for e in recorded({"left": 5})]
+        with pytest.raises(
+            UserError, match=r"5 good episodes are 1 group \(exact copies of one episode\).*record more"
+        ):
+            make_split(episodes, SplitConfig())

@@ -11,7 +11,7 @@ from mobile_vla.preprocessing import Preprocessing
 def ask(folder, world: str, seed: int = 0) -> tuple[bool, str | None]:
     """Whether the texts are known to mean a direction, and why the data cannot show that they matter."""
     write_episodes(SynthConfig(episodes=48, seed=seed, resolution=(16, 28), world=world, workers=1), folder)
-    config = DataConfig(root=str(folder), pack=False)
+    config = DataConfig(root=str(folder), pack=False, pack_dir=str(folder / "packed"))
     episodes = open_dataset(config, Preprocessing(size=14)).episodes
     meanings = find_meanings(episodes, "direction")
     return meanings.known, why_no_dependence(episodes, fit_actions(config, list(episodes)), meanings)
