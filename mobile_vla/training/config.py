@@ -6,6 +6,8 @@ from mobile_vla.data.dataset import DataConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.figures import FiguresConfig
+from mobile_vla.training.callbacks.guard import GuardConfig
+from mobile_vla.training.callbacks.stopping import EarlyStoppingConfig
 from mobile_vla.training.module import OptimizationConfig
 from mobile_vla.training.trainer import TrainerConfig
 
@@ -15,6 +17,8 @@ class CallbacksConfig:
     """One entry a concern."""
 
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    early_stopping: EarlyStoppingConfig | None = None
+    guard: GuardConfig = field(default_factory=GuardConfig)
     figures: FiguresConfig | None = field(default_factory=FiguresConfig)
 
 

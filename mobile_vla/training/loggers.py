@@ -1,7 +1,8 @@
 """`metrics.csv`: one row a logged step, appended while training runs, and on resume continued where it stopped.
 
-Lightning's own CSV logger deletes earlier rows on resume. This one drops only the rows behind the step that training
-resumes from, since these will be logged again.
+Lightning's own CSV logger deletes earlier rows on resume. This one drops only the rows that were written after the
+checkpoint that training resumes from, since these will be logged again. What a clock measured (`speed/...`) is left
+to TensorBoard, so that two runs of one configuration have the same table.
 """
 
 import csv
@@ -13,15 +14,25 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from mobile_vla.durable import replaced
+
 FIRST = ("epoch", "step")
+TIMED = "speed/"
+OF_A_STEP = "train/loss"
+
+
+def is_last_word(metrics: Mapping[str, float], step: int | None, every_n_steps: int) -> bool:
+    """What Lightning logs of a step only because training stops there; a run that goes on has no such row."""
+    return OF_A_STEP in metrics and step is not None and (step + 1) % every_n_steps != 0
 
 
 class CsvMetrics(Logger):
     """Writes to `file`. A metric that no row had so far adds a column; earlier rows keep their values."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, every_n_steps: int = 1):
         super().__init__()
         self.file = file
+        self.every_n_steps = every_n_steps
         self.columns: list[str] = list(FIRST)
         if file.exists():
             with file.open(newline="") as stream:
@@ -36,16 +47,20 @@ class CsvMetrics(Logger):
         return ""
 
     @rank_zero_only
-    def resume_at(self, step: int) -> None:
-        """Drop rows of steps that will be run again."""
+    def resume_at(self, num_rows: int) -> None:
+        """Keep the first `num_rows`."""
         if self.file.exists():
-            rows = self._rows()
-            self._rewrite([row for row in rows if int(row["step"]) < step])
+            self._rewrite(self._rows()[:num_rows])
+
+    def count_rows(self) -> int:
+        return len(self._rows()) if self.file.exists() else 0
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        row: dict[str, Any] = {**metrics, "step": step if step is not None else 0}
-        row["epoch"] = int(row.get("epoch", 0))
+        row: dict[str, Any] = {name: value for name, value in metrics.items() if not name.startswith(TIMED)}
+        if not row.keys() - {"epoch"} or is_last_word(metrics, step, self.every_n_steps):
+            return
+        row |= {"epoch": int(row.get("epoch", 0)), "step": step if step is not None else 0}
         new = [name for name in row if name not in self.columns]
         if new:
             rows = self._rows() if self.file.exists() else []
@@ -66,9 +81,7 @@ class CsvMetrics(Logger):
         return [row for row in csv.DictReader(whole) if None not in row.values()]
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        part = self.file.with_suffix(".part")
-        with part.open("w", newline="") as stream:
+        with replaced(self.file) as part, part.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, self.columns)
             writer.writeheader()
             writer.writerows(rows)
-        part.replace(self.file)

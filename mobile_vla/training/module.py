@@ -80,14 +80,15 @@ class PolicyModule(LightningModule):
         self.label_names = label_names
         self.checkpoint_metadata = checkpoint_metadata
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         self.policy.train()  # Lightning keeps the modes it finds, and a loaded backbone comes in eval mode
+        self._follow_config()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout is a pure function of where training stands, so a resumed run draws what it would have drawn.
         torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         predicted = self.policy(batch)
         delta = self.config.huber_delta
         loss = masked_huber(predicted, batch.chunks, batch.chunk_mask, delta, batch.denominator)
@@ -95,11 +96,10 @@ class PolicyModule(LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         shown = masked_huber(predicted.detach(), batch.chunks, batch.chunk_mask, delta)
         self.log("train/loss", shown, prog_bar=True, batch_size=batch.num_windows)
-        self.log("train/epoch_loss", shown, on_step=False, on_epoch=True, batch_size=batch.num_windows)
-        return loss * parts
+        return {"loss": loss * parts, "shown": shown}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # the steps that are logged
             gradients = [weight.grad for weight in self.policy.trained().values() if weight.grad is not None]
             self.log("train/grad_norm", nn.utils.get_total_norm(gradients))
             self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
@@ -138,12 +138,25 @@ class PolicyModule(LightningModule):
         check_fits(self.policy, checkpoint)
         checkpoint["state_dict"] = {f"policy.{name}": value for name, value in checkpoint["state_dict"].items()}
 
+    def _follow_config(self) -> None:
+        """A resumed optimizer brings the rates of its checkpoint; those of the configuration at hand hold."""
+        scheduler = self.lr_schedulers()
+        for group, fresh in zip(scheduler.optimizer.param_groups, self._parameter_groups(), strict=True):
+            group.update(initial_lr=fresh["lr"], weight_decay=fresh["weight_decay"], betas=self.config.betas)
+        scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        for group, base, factor in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, factors, strict=True):
+            group["lr"] = base * factor
+        scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]  # what is logged
+
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Weight matrices decay, vectors do not (norms, biases and the action token have a scale of their own)."""
         lr = self.config.lr_at(self.policy.backbone.context_width)
         rates = {"backbone": lr, "head": self.config.head_lr or lr}
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}  # the same whatever the rates: a resume may change them
         for name, weight in self.policy.trained().items():
-            decay = self.config.weight_decay if weight.ndim > 1 else 0.0
-            groups.setdefault((rates[name.split(".")[0]], decay), []).append(weight)
-        return [{"params": weights, "lr": lr, "weight_decay": decay} for (lr, decay), weights in groups.items()]
+            groups.setdefault((name.split(".")[0], weight.ndim > 1), []).append(weight)
+        return [
+            {"params": weights, "lr": rates[part], "weight_decay": self.config.weight_decay if is_matrix else 0.0}
+            for (part, is_matrix), weights in groups.items()
+        ]

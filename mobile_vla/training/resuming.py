@@ -1,36 +1,50 @@
-"""What a continued run may change: how long and how fast it trains, never what it is."""
+"""What a continued run may change: how long and how fast it trains, never what it is; and what a change means."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mobile_vla.checkpoints.trained import action_space, read_checkpoint
+from mobile_vla.actions import ActionSpace
+from mobile_vla.checkpoints.trained import action_space
 from mobile_vla.errors import UserError
-from mobile_vla.training.tensorboard import flatten
+from mobile_vla.training.settings import find_changes
 
 FIXED = ("model.", "data.", "seed", "optimization.huber_delta")
-FREE = (  # a checkpoint fits whatever these are; the base weights are known by their fingerprint
-    "data.root", "data.batch_size", "data.span", "data.num_workers", "data.pack", "data.pack_dir", "model.weights",
-    "model.gradient_checkpointing",
+FREE = (  # a checkpoint fits whatever these are: base weights and episodes are known by their fingerprints
+    "data.root", "data.pattern", "data.labels", "data.batch_size", "data.num_workers", "data.pack", "data.pack_dir",
+    "data.faults", "data.max_fault_share", "data.max_action", "model.weights", "model.gradient_checkpointing",
 )  # fmt: skip
+STEP_SIZE = ("data.batch_size", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.num_nodes")
+SILENT = ("data.num_workers", "data.pack", "data.pack_dir", "callbacks.", "logger.", "trainer.enable_progress_bar")
 
 
-def check_resumable(checkpoint: Path, plain: Mapping[str, Any], actions: Any) -> None:
-    """`UserError` that names what was changed, if the run would be another one."""
-    known = read_checkpoint(checkpoint)["mobile_vla"]
-    before, now = dict(flatten(known["config"])), dict(flatten(plain))
-    changed = [
-        f"{name} ({before.get(name)} -> {now.get(name)})"
-        for name in sorted(before.keys() | now.keys())
-        if name.startswith(FIXED) and name not in FREE and before.get(name) != now.get(name)
-    ]
-    if changed:
+def check_resumable(checkpoint: Mapping[str, Any], plain: Mapping[str, Any], actions: ActionSpace) -> list[str]:
+    """A line for each change that is allowed; `UserError` that names what was changed if the run would be another."""
+    known = checkpoint["mobile_vla"]
+    changes = find_changes(known["config"], plain)
+    refused = [line for name, line in changes.items() if name.startswith(FIXED) and name not in FREE]
+    if refused:
+        more = f" and {len(refused) - 4} more" if len(refused) > 4 else ""
         raise UserError(
-            f"a run continues as what it is, but these were changed: {', '.join(changed[:4])}; leave them out, or "
-            "start a new run with config=<run>/config.yaml"
+            f"a run continues as what it is, but these were changed: {', '.join(refused[:4])}{more}; leave them out, "
+            "or start a new run with config=<run>/config.yaml"
         )
     if action_space(known) != actions:
         raise UserError(
             "the actions of the run's training episodes changed since it began (their bounds differ from the "
             "checkpoint's); restore the data, or start a new run with config=<run>/config.yaml"
         )
+    step = checkpoint["position"]["step"]
+    return [f"{line}: {_meaning(name, plain, step)}" for name, line in changes.items() if not name.startswith(SILENT)]
+
+
+def _meaning(name: str, plain: Mapping[str, Any], step: int) -> str:
+    """What a change of the setting does to the rest of the run."""
+    if name in STEP_SIZE:
+        return f"from step {step} on an optimizer step holds another number of windows, at the same learning rate"
+    if name in ("trainer.max_epochs", "trainer.max_steps"):
+        if plain["optimization"]["schedule"] == "cosine":
+            return f"the cosine now ends there, so the learning rate jumps at step {step}"
+        return "the learning rate stays what it is"
+    if name.startswith("optimization."):
+        return f"holds from step {step} on"
+    return "holds from here on"

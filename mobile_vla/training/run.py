@@ -2,48 +2,64 @@
 
 prepare   machine -> model source -> dataset -> split -> action space -> data module
 run       policy -> baselines -> fit -> best checkpoint -> evaluation with interventions -> findings
+
+A run that was interrupted goes through the same: prepared on its own split, put where its last checkpoint stands.
 """
 
-import json
-import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_only
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.checkpoints.trained import check_fits, load_trained, metadata, read_checkpoint
+from mobile_vla.checkpoints.files import LAST, find_resumable
+from mobile_vla.checkpoints.trained import action_space, check_fits, load_trained, metadata, read_checkpoint
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import Dataset, Progress, check_labels, fit_actions, open_dataset
+from mobile_vla.data.faults import append_faults, save_faults
+from mobile_vla.data.held_out import check_unchanged
 from mobile_vla.data.splits import Split, load_split, make_split, save_split
+from mobile_vla.durable import remove_parts
 from mobile_vla.errors import UserError
 from mobile_vla.models.loading import Source, open_source
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.tokenizer import Prompter
-from mobile_vla.training.callbacks.checkpoint import LAST, RunCheckpoints
+from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
+from mobile_vla.training.callbacks.epoch_loss import EpochLoss
+from mobile_vla.training.callbacks.faults import FaultKeeper
 from mobile_vla.training.callbacks.figures import Figures
+from mobile_vla.training.callbacks.guard import StepGuard
 from mobile_vla.training.callbacks.progress import show_progress_of_training
 from mobile_vla.training.callbacks.reference import BaselineReference
+from mobile_vla.training.callbacks.stopping import StopAfterSteps, StopAfterTime, StopOnSignal, StopWithoutProgress
 from mobile_vla.training.callbacks.throughput import Throughput
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.findings import baseline_losses, find
+from mobile_vla.training.lock import RunLock, refuse_if_locked
 from mobile_vla.training.loggers import CsvMetrics
 from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
-from mobile_vla.training.provenance import provenance
+from mobile_vla.training.position import Position
 from mobile_vla.training.resuming import check_resumable
+from mobile_vla.training.run_folder import record_machine
 from mobile_vla.training.tensorboard import Board
 from mobile_vla.training.trainer import Machine, build_trainer, choose_machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training that was found valid. `plain` is its configuration as stored with the run."""
+    """A training that was found valid. `plain` is its configuration as stored with the run.
+
+    continues  the folder of the run that goes on;  resumed  its newest whole checkpoint, if it has saved any
+    notes      lines on what the user should know of it
+    """
 
     config: TrainConfig
     plain: Mapping[str, Any]
@@ -53,7 +69,9 @@ class Training:
     split: Split
     actions: ActionSpace
     data: EpisodeDataModule
+    continues: Path | None
     resumed: Path | None
+    notes: tuple[str, ...]
 
     @classmethod
     def prepare(
@@ -68,21 +86,23 @@ class Training:
         With `run_folder` the training continues there, on the split that was stored with it.
         """
         machine = choose_machine(config.trainer)
-        resumed = None if run_folder is None else run_folder / "checkpoints" / LAST
-        if resumed is not None and not resumed.is_file():
-            raise UserError(f"run={run_folder} holds no checkpoints/{LAST} to continue from; start anew with config=")
+        if run_folder is not None and rank_zero_only.rank == 0:
+            refuse_if_locked(run_folder)
+        resumed, notes = (None, []) if run_folder is None else find_resumable(run_folder / "checkpoints")
         for root in config.data.roots():
             find_files(root)  # before a model is looked for, which may take a while on the hub
         source = open_source(config.model)
         if config.model.lora.has_adapters:
             config.model.lora.text_layers(source.architecture.text_config.layers)  # refuses layers that are not there
         dataset = open_dataset(config.data, source.preprocessing, progress)
-        stored = None if run_folder is None else run_folder / "split.json"
-        split = load_split(stored) if stored else make_split(dataset.episodes, config.data.split)
+        check_labels(config.data, dataset)
+        split, lost = _find_split(config, dataset, run_folder, notes)
         actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
         if resumed is not None:
-            check_resumable(resumed, plain, actions)
-        check_labels(config.data, dataset)
+            known = read_checkpoint(resumed)
+            if lost:
+                actions = action_space(known["mobile_vla"])  # of all that the run began with
+            notes += check_resumable(known, plain, actions)
         data = EpisodeDataModule(
             config.data,
             dataset,
@@ -106,7 +126,9 @@ class Training:
             split=split,
             actions=actions,
             data=data,
+            continues=run_folder,
             resumed=resumed,
+            notes=tuple(notes),
         )
 
     def describe(self) -> list[str]:
@@ -123,61 +145,72 @@ class Training:
             "chunk entries lie beyond an episode's end and are masked",
             f"actions: {bounds}",
             f"on {self.machine.accelerator} in {self.machine.precision}",
+            *self.notes,
         ]
 
     def run(self, out: Path, save_config: Callable[[Path], None], progress: Progress | None = None) -> dict[str, Any]:
-        """Train in `out`; returns the fields of `train.json`. `save_config` writes `config.yaml` once all fits."""
+        """Train in `out`; returns the fields of `train.json`. `save_config` writes `config.yaml` once all fits.
+
+        `UserError` if another process trains there; `Interrupted` if a signal ended it.
+        """
+        lock = RunLock(out) if rank_zero_only.rank == 0 else None
+        try:
+            if lock is not None:
+                remove_parts(out)
+                remove_parts(out / "checkpoints")
+            return self._run(out, save_config, progress)
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _run(self, out: Path, save_config: Callable[[Path], None], progress: Progress | None) -> dict[str, Any]:
         begun = time.perf_counter()
         pl.seed_everything(self.config.seed, verbose=False)
-        policy = Policy.build(
-            self.config.model,
-            self.source,
-            self.config.data.chunk,
-            len(self.actions.components),
-            self.machine.compute_dtype,
-        )
-        begins_at = 0
-        if self.resumed is not None:
-            checkpoint = read_checkpoint(self.resumed)
-            check_fits(policy, checkpoint)
-            begins_at = int(checkpoint["global_step"])
+        policy = self._build_policy()
+        stands = None if self.resumed is None else read_checkpoint(self.resumed)
+        if stands is not None:
+            check_fits(policy, stands)
+        begins_at = 0 if stands is None else Position.read(stands).step
         validation = self.data.episodes("validation")
         sums = EpisodeSums(validation, self.actions, self.config.data.chunk, self.config.optimization.huber_delta)
         baselines = baseline_losses(self.data, "validation", sums)
-        board = Board(out, begins_at) if self.config.logger.tensorboard else None
-        table = CsvMetrics(out / "metrics.csv") if self.config.logger.csv else None
-        if table is not None:
-            table.resume_at(begins_at)
+        resumed_at = None if self.continues is None else begins_at
+        every = self.config.trainer.log_every_n_steps
+        board = Board(out, resumed_at, every) if self.config.logger.tensorboard else None
+        table = CsvMetrics(out / "metrics.csv", every) if self.config.logger.csv else None
         throughput = Throughput()
-        checkpoints = RunCheckpoints(self.config.callbacks.checkpoint, out)
+        checkpoints = RunCheckpoints(self.config.callbacks.checkpoint, out, self.resumed, table)
+        num_files = len(self.dataset.episodes) + len(self.dataset.faults)
+        faults = FaultKeeper(out / "faults.json", self.config.data.max_fault_share, num_files)
         trainer = build_trainer(
             self.config.trainer,
             self.machine,
             out,
-            [checkpoints, *self._callbacks(throughput, baselines)],
+            [*self._callbacks(throughput, baselines), faults, checkpoints],
             [logger for logger in (board, table) if logger is not None],
         )
+        steps = self.data.steps_per_epoch(trainer.world_size)
         module = PolicyModule(
             policy,
             self.config.optimization,
             sums,
-            steps_per_epoch=self.data.steps_per_epoch(trainer.world_size),
-            total_steps=self.config.trainer.num_steps(self.data.steps_per_epoch(trainer.world_size)),
+            steps_per_epoch=steps,
+            total_steps=self.config.trainer.num_steps(steps),
             seed=self.config.seed,
             label_names=label_names(validation),
             checkpoint_metadata=metadata(policy, self.actions, self.plain),
         )
         if trainer.is_global_zero:
-            save_config(out / "config.yaml")
-            self._describe(out, board)
-        trainer.fit(module, self.data, ckpt_path=self.resumed, weights_only=True)
-        last = out / "checkpoints" / LAST
-        if trainer.global_step > begins_at and checkpoints._last_global_step_saved != trainer.global_step:
-            trainer.save_checkpoint(last)  # it stopped (max_steps, max_time) before the epoch's validation
+            self._describe(out, board, resumed_at)
+            save_config(out / "config.yaml")  # last: it says that there is a run
+        with warnings.catch_warnings():
+            # Lightning cannot know that the planned batches begin where the checkpoint stands.
+            warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended")
+            trainer.fit(module, self.data, ckpt_path=self.resumed, weights_only=True)
         if not trainer.is_global_zero:
             return {}
         policy.to(trainer.strategy.root_device)
-        best = Path(checkpoints.best_model_path) if checkpoints.best_model_path else last
+        best = checkpoints.best_path or out / "checkpoints" / LAST
         load_trained(policy, best)
         findings = find(policy, self.data, "validation", sums, baselines, self.config.seed, progress)
         if board is not None:
@@ -200,11 +233,32 @@ class Training:
             "split": {part: len(ids) for part, ids in self.split.parts.items()},
         }
 
+    def _build_policy(self) -> Policy:
+        return Policy.build(
+            self.config.model,
+            self.source,
+            self.config.data.chunk,
+            len(self.actions.components),
+            self.machine.compute_dtype,
+        )
+
     def _callbacks(self, throughput: Throughput, baselines: Mapping[str, float]) -> list[pl.Callback]:
-        config = self.config.callbacks
-        found: list[pl.Callback] = [throughput, BaselineReference(baselines)]
-        if self.config.trainer.enable_progress_bar:
+        config, limits = self.config.callbacks, self.config.trainer
+        found: list[pl.Callback] = [
+            throughput,
+            BaselineReference(baselines),
+            StepGuard(config.guard),
+            EpochLoss(),
+            StopOnSignal(),
+        ]
+        if limits.enable_progress_bar:
             found.append(show_progress_of_training())
+        if limits.max_steps > 0:
+            found.append(StopAfterSteps(limits.max_steps))
+        if limits.max_time is not None:
+            found.append(StopAfterTime(limits.max_time))
+        if config.early_stopping is not None:
+            found.append(StopWithoutProgress(config.early_stopping))
         if config.figures is not None:
             episodes = self.data.episodes("validation")
             every = max(len(episodes) // config.figures.windows, 1)
@@ -213,15 +267,26 @@ class Training:
             found.append(Figures(self.data.assembler(episodes), shown, config.figures.every_n_epochs))
         return found
 
-    def _describe(self, out: Path, board: Board | None) -> None:
-        """What the folder holds besides the trainer's own files; a resumed run keeps its first description."""
-        if self.resumed is None:
+    def _describe(self, out: Path, board: Board | None, resumed_at: int | None) -> None:
+        """What the folder holds besides the trainer's own files."""
+        if resumed_at is None:
             save_split(self.split, self.dataset.episodes, self.config.data.split, out / "split.json")
-            (out / "machine.json").write_text(json.dumps(provenance(), indent=1))
-            faults = [asdict(fault) for fault in self.dataset.faults]
-            (out / "faults.json").write_text(json.dumps(faults, indent=1, ensure_ascii=False))
+            save_faults(self.dataset.faults, out / "faults.json")
         else:
-            shutil.copy(out / "machine.json", out / "machine.first.json")
-            (out / "machine.json").write_text(json.dumps(provenance(), indent=1))
+            append_faults(self.dataset.faults, out / "faults.json", f"on resume at step {resumed_at}")
+        record_machine(out, resumed_at)
         if board is not None:
             board.log_config(self.plain)
+
+
+def _find_split(config: TrainConfig, dataset: Dataset, run_folder: Path | None, notes: list[str]) -> tuple[Split, int]:
+    """A new split, or the one that a run began with, and how many of its files went bad since; says so in `notes`."""
+    if run_folder is None:
+        return make_split(dataset.episodes, config.data.split), 0
+    stored = load_split(run_folder / "split.json")
+    split = stored.without({fault.file for fault in dataset.faults})
+    if lost := len(stored.recorded) - len(split.recorded):
+        notes.append(f"{lost} files of the run went bad since it began: left out from here on")
+    if new := check_unchanged(split, dataset.episodes):
+        notes.append(f"{len(new)} episodes that the run does not know are left out (first: {new[0].id})")
+    return split, lost

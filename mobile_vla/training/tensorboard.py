@@ -8,7 +8,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
+from mobile_vla.training.loggers import is_last_word
 from mobile_vla.training.scalars import CHART_LAYOUT
+from mobile_vla.training.settings import flatten
 
 HPARAMS = (  # what runs differ in, most telling first: the tab shows the first few columns
     "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",
@@ -23,10 +25,15 @@ COMPARED = ("val_loss", "val/rmse", "val/sign_accuracy", "effect/instruction", "
 class Board(TensorBoardLogger):
     """Events lie in the run's folder itself, so that the folder's name is the run's name in TensorBoard."""
 
-    def __init__(self, folder: Path, begins_at: int = 0):
-        """begins_at: the step that a resumed run continues from; what was logged behind it is taken back."""
-        purge = begins_at if begins_at else None
-        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False, purge_step=purge)
+    def __init__(self, folder: Path, resumed_at: int | None = None, every_n_steps: int = 1):
+        """resumed_at: the step that a resumed run continues from; what was logged from there on is taken back."""
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False, purge_step=resumed_at)
+        self.every_n_steps = every_n_steps
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if not is_last_word(metrics, step, self.every_n_steps):
+            super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_config(self, config: Mapping[str, Any]) -> None:
@@ -45,6 +52,12 @@ class Board(TensorBoardLogger):
         self.experiment.flush()
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """A writer that is opened again, for the findings, must not take back what this one has written."""
+        super().finalize(status)
+        self._kwargs.pop("purge_step", None)
+
+    @rank_zero_only
     def log_findings(self, scalars: Mapping[str, float | None], lines: Sequence[str], step: int) -> None:
         """What was found at the end: scalars where there are any, and sentences."""
         for name, value in scalars.items():
@@ -52,15 +65,3 @@ class Board(TensorBoardLogger):
                 self.experiment.add_scalar(name, value, step)
         self.experiment.add_text("findings", "\n".join(f"- {line}" for line in lines) or "nothing to report", step)
         self.experiment.flush()
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """(dotted name, value) of every leaf; lists are leaves."""
-    leaves: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            leaves += flatten(value, f"{name}.")
-        elif value is not None:
-            leaves.append((name, value))
-    return leaves

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
 from mobile_vla.errors import UserError
+from mobile_vla.training.checkpoint_io import VerifiedCheckpointIO
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 COMPUTE_DTYPES: dict[Precision, torch.dtype] = {
@@ -131,7 +132,10 @@ def choose_machine(config: TrainerConfig) -> Machine:
 def build_trainer(
     config: TrainerConfig, machine: Machine, out: Path, callbacks: Sequence[Callback], loggers: Sequence[Logger]
 ) -> Trainer:
-    """The Trainer; samplers are ours, since order is planned and ranks must not be dealt duplicates."""
+    """The Trainer; samplers are ours, since order is planned and ranks must not be dealt duplicates.
+
+    `max_steps` and `max_time` are callbacks (`callbacks.stopping`): the Trainer's own leave no state to resume from.
+    """
     return Trainer(
         accelerator=machine.accelerator,
         precision=machine.precision,
@@ -139,8 +143,6 @@ def build_trainer(
         num_nodes=config.num_nodes,
         strategy=config.strategy,
         max_epochs=config.max_epochs,
-        max_steps=config.max_steps,
-        max_time=config.max_time,
         accumulate_grad_batches=config.accumulate_grad_batches,
         gradient_clip_val=config.gradient_clip_val,
         check_val_every_n_epoch=config.check_val_every_n_epoch,
@@ -155,4 +157,5 @@ def build_trainer(
         default_root_dir=out,
         callbacks=list(callbacks),
         logger=list(loggers),
+        plugins=[VerifiedCheckpointIO()],
     )

@@ -1,10 +1,11 @@
 """Episodes in memory: random frames, actions that depend on the instruction, and a tiny policy to train on them."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from mobile_vla.models.policy import ModelConfig, Policy
 from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
 from mobile_vla.training.metrics import EpisodeSums
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
+from tests.training.forked_trainings import Trainings
 
 SIZE, WINDOW, CHUNK = 28, 4, 5
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(0.0, -1.15), high=(1.15, 1.15))
@@ -148,6 +150,44 @@ def make_trainer(folder: Path, **settings) -> pl.Trainer:
         "use_distributed_sampler": False,
     }
     return pl.Trainer(default_root_dir=folder, **{**known, **settings})
+
+
+def write_episodes(folder: Path, count: int = 10) -> Path:
+    """Short episodes as files; half of them go left, half right."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        side, num_frames = ("left", "right")[i % 2], 9 + i % 3
+        episode = make_episode(f"e{i}", num_frames, LEFT if side == "left" else RIGHT, seed=i)
+        frames = np.random.default_rng(i).integers(0, 256, (num_frames, 20, 30, 3), np.uint8)
+        with h5py.File(folder / f"episode_20251204_1135{i:02d}_1box_hori_{side}_core_medium.h5", "w") as file:
+            file["images"] = frames
+            file["actions"] = episode.actions
+            file.attrs["task"] = episode.instruction
+    return folder
+
+
+@pytest.fixture(scope="session")
+def episode_files(tmp_path_factory) -> Path:
+    """A folder of 10 short episodes, for whole trainings."""
+    return write_episodes(tmp_path_factory.mktemp("files") / "data")
+
+
+@pytest.fixture(scope="session")
+def trainings(episode_files) -> Iterator[Trainings]:
+    """Trainings on `episode_files` as processes that can be killed."""
+    found = Trainings(episode_files)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def whole(episode_files, tmp_path_factory) -> Path:
+    """The run that nothing disturbed."""
+    from tests.training.run_training import make_config, train
+
+    out = tmp_path_factory.mktemp("undisturbed") / "whole"
+    train(out, make_config(episode_files))
+    return out
 
 
 @pytest.fixture(scope="session", autouse=True)

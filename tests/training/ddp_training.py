@@ -9,8 +9,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest as lab
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.training import conftest as lab
 
 
 class FirstGradients(pl.Callback):

@@ -1,11 +1,13 @@
 """What the callbacks count and log."""
 
+import csv
 import time
 
 import lightning.pytorch as pl
 import matplotlib.pyplot as plt
 import pytest
 
+from mobile_vla.training.callbacks.epoch_loss import NAME, EpochLoss
 from mobile_vla.training.callbacks.figures import Figures
 from mobile_vla.training.callbacks.progress import ProgressBar
 from mobile_vla.training.callbacks.reference import BaselineReference
@@ -54,6 +56,36 @@ def slow(function, seconds):
 def test_throughput_before_training_is_nothing():
     assert Throughput().windows_per_s == 0
     assert Throughput().data_wait_share == 0
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_epochs_loss_is_a_plain_mean_over_its_windows(lab, tmp_path, accumulate):
+    """24 windows in batches of 7, 7, 7 and 3; logged once an epoch, at its last step, whoever else logs."""
+    found = []
+
+    class Listener(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            found.append((trainer.current_epoch, float(outputs["shown"]), batch.num_windows))
+
+    data = lab.make_data(batch_size=7, accumulate=accumulate)
+    table = CsvMetrics(tmp_path / "metrics.csv")
+    trainer = lab.make_trainer(
+        tmp_path,
+        max_epochs=2,
+        accumulate_grad_batches=accumulate,
+        logger=[table],
+        callbacks=[EpochLoss(), Listener()],
+    )
+    trainer.fit(lab.make_module(lab.make_policy(), data, 2), data)
+    with table.file.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row[NAME]]
+    steps = data.steps_per_epoch()
+    assert [(int(row["epoch"]), int(row["step"])) for row in rows] == [(0, steps - 1), (1, 2 * steps - 1)]
+    for epoch, row in enumerate(rows):
+        windows = [loss for of, loss, count in found if of == epoch for _ in range(count)]
+        assert len(windows) == data.plan("train").num_windows
+        assert float(row[NAME]) == pytest.approx(sum(windows) / len(windows), rel=1e-6)
+    assert len({count for _, _, count in found}) > 1
 
 
 def test_baselines_stand_beside_every_validation_and_not_beside_the_sanity_check(lab, tmp_path):

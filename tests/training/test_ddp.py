@@ -1,5 +1,6 @@
 """Two processes train what one process trains with the same windows a step, and validate every window once."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.comparing import differences
+
 SCRIPT = Path(__file__).with_name("ddp_training.py")
+RESUMED = Path(__file__).with_name("resumed_ddp_training.py")
 
 
 def run(folder: Path, batch_size: int, world: int) -> list[dict]:
@@ -39,3 +43,40 @@ def test_two_processes_equal_one(tmp_path):
         assert found["metrics"]["val/windows"] == one["metrics"]["val/windows"]
         assert found["metrics"]["val/episodes"] == one["metrics"]["val/episodes"]
         assert found["metrics"]["val_loss"] == pytest.approx(one["metrics"]["val_loss"], rel=1e-4)
+
+
+def train_in_two(out: Path, root: Path, **asked) -> list[dict]:
+    """How both processes ended."""
+    settings = {"trainer": {"devices": 2, "strategy": "ddp"}, "data": {"batch_size": 4, "num_workers": 1}}
+    asked = {**settings, "out": str(out), "root": str(root), **asked}
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(RESUMED), json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((out / f"ended_{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.slow
+def test_two_processes_resume_to_the_last_bit(episode_files, tmp_path):
+    """Left within an epoch; then by a signal that reached one of them only; then to the end."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    first, second = train_in_two(whole, episode_files)
+    assert first == second
+    assert first["why"] == "finished"
+    for ended in train_in_two(out, episode_files, interrupt=2):
+        assert ended == {"step": 2, "why": "at 2"}
+    for ended in train_in_two(out, episode_files, sigterm=4):
+        assert ended == {"step": 5, "why": "stopped by SIGTERM after step 5, which is saved"}
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["position"]["step"] == 5
+    train_in_two(out, episode_files)
+    assert differences(out, whole) == []
+
+
+@pytest.mark.slow
+def test_a_bad_loss_is_told_by_its_episodes_whichever_process_met_it(episode_files, tmp_path):
+    """The mean of a whole step of both is above the limit, and all of its episodes are named by both."""
+    first, second = train_in_two(tmp_path / "run", episode_files, guard={"max_loss": 1e-3})
+    assert first["why"] == second["why"]
+    assert first["step"] == second["step"] == 0
+    assert first["why"].count("episode_") >= 5

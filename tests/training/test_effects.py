@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from mobile_vla.batch import OWN
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.meaning import Meanings, find_meanings
-from mobile_vla.training.effects import DONOR, PARAPHRASE, SWAP, Effect, EffectPlan, ratio_with_interval, warnings
+from mobile_vla.training.effects import DONOR, PARAPHRASE, SWAP, Effect, EffectPlan, warnings
 
 MEANING = {
     "go left": "left",
@@ -178,40 +177,6 @@ class TestEffects:
         meanings = find_meanings(lab.make_episodes(12), "direction")
         assert meanings.known
         assert meanings.of == {lab.left: "left", lab.left_too: "left", lab.right: "right"}
-
-
-class TestInterval:
-    def test_equals_the_jackknife_written_out(self):
-        rng = np.random.default_rng(0)
-        own, changed = rng.gamma(2, 1, 12), rng.gamma(3, 1, 12)
-        ratio, (low, high) = ratio_with_interval(changed, own, 0.9)
-        logs = [
-            np.log(sum(changed[j] for j in range(12) if j != i) / sum(own[j] for j in range(12) if j != i))
-            for i in range(12)
-        ]
-        error = np.sqrt(11 / 12 * sum((log - np.mean(logs)) ** 2 for log in logs))
-        half = stats.t.ppf(0.95, 11) * error
-        assert ratio == pytest.approx(changed.sum() / own.sum())
-        assert (low, high) == pytest.approx((ratio * np.exp(-half), ratio * np.exp(half)))
-
-    def test_covers_the_truth_about_as_often_as_it_says(self):
-        rng = np.random.default_rng(1)
-        hits = 0
-        for _ in range(600):
-            size = rng.gamma(4, 1, 20)
-            _, (low, high) = ratio_with_interval(size * rng.lognormal(0, 0.4, 20), size)
-            hits += low <= np.exp(0.08) <= high
-        assert 0.91 < hits / 600 < 0.98
-
-    def test_few_episodes_have_no_interval_and_no_loss_no_ratio(self):
-        assert ratio_with_interval(np.array([2.0, 2.0]), np.array([1.0, 1.0])) == (2.0, None)
-        assert ratio_with_interval(np.array([2.0, 2.0]), np.zeros(2)) == (None, None)
-
-    def test_equal_losses_are_a_ratio_of_one_that_shows_nothing(self):
-        own = np.array([1.0, 2.0, 5.0])
-        ratio, ci = ratio_with_interval(own, own)
-        assert (ratio, ci) == (1.0, (1.0, 1.0))
-        assert not Effect(ratio=ratio, ci=ci).shown
 
 
 class TestWarnings:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,61 @@ def test_every_number_equals_slow_loops(lab, space, known):
                 "entries": s[("step", c)],
             },
         )
+
+
+def test_frames_with_a_label_equal_slow_loops_over_their_chunks_alone(lab):
+    """The reference sees the same batches with the chunks of all other frames masked."""
+    lengths, rng = (9, 3, 12), np.random.default_rng(3)
+    episodes = [
+        lab.make_episode(
+            f"e{i}",
+            length,
+            seed=i,
+            frame_labels={
+                "near": rng.choice([0.5, 1.0, np.nan], length),
+                "direction": rng.choice(["left", "right"], length),
+            },
+        )
+        for i, length in enumerate(lengths)
+    ]
+    episodes[2] = replace(episodes[2], frame_labels={"near": episodes[2].frame_labels["near"]})
+    frame_values = {
+        "near": {"0.5": lambda v: v == 0.5, "1": lambda v: v == 1, "unknown": np.isnan},
+        "direction_by_frame": {"left": lambda v: v == "left", "right": lambda v: v == "right"},
+    }
+    known = {episode.id: episode for episode in episodes}
+
+    def here(pair, name, fits):
+        values = known[pair.episode].frame_labels.get(name.removesuffix("_by_frame"))
+        return values is not None and bool(fits(values[pair.frame]))
+
+    sums = lab.make_sums(episodes, DELTA)
+    slow = defaultdict(lambda: Slow(episodes, lab.space, 1.0, 1 / 1.15, turning=False))
+    for batch, predicted in batches(lab, episodes, lab.space):
+        sums.update(predicted, batch)
+        for name, values in frame_values.items():
+            for value, fits in values.items():
+                positions = torch.zeros(batch.windows.shape, dtype=torch.bool)
+                for s in range(batch.num_windows):
+                    for w, pair in enumerate(batch.window_pairs(s)):
+                        positions[s, w] = here(pair, name, fits)
+                rows = positions.any(1)
+                masked = replace(
+                    batch,
+                    windows=batch.windows[rows],
+                    chunks=batch.chunks[rows],
+                    chunk_mask=(batch.chunk_mask & positions[..., None])[rows],
+                )
+                slow[name, value].update(masked, predicted[rows])
+    found = sums.summary(sums.compute(), ["direction"])["by_label"]
+    assert found["direction"].keys() == {"left"}  # of the episodes
+    assert found["near"].keys() == frame_values["near"].keys()
+    for name, value in slow:
+        assert_close(found[name][value], slow[name, value].group("all"))
+    assert found["direction_by_frame"]["unknown"]["denominators"]["episodes"] == 1  # the third has no such label
+    assert sum(found["near"][value]["denominators"]["entries"] for value in found["near"]) == int(
+        sums.compute()[:, sums.columns["entries"]].sum()
+    )
 
 
 def test_rmse_is_not_the_root_of_the_loss(lab):

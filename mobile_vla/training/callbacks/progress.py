@@ -10,8 +10,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 SHOWN = {
     "train/loss": ("loss", "{:.4f}"),
-    "train/windows_per_s": ("windows/s", "{:.1f}"),
-    "train/data_wait_share": ("waiting", "{:.0%}"),
+    "speed/windows_per_s": ("windows/s", "{:.1f}"),
+    "speed/data_wait_share": ("waiting", "{:.0%}"),
     "val_loss": ("val_loss", "{:.4f}"),
 }
 

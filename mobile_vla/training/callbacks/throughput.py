@@ -37,8 +37,8 @@ class Throughput(Callback):
             self.working_s += now - self._mark
         self._mark = now
         self.windows += batch.num_windows * trainer.world_size
-        pl_module.log("train/windows_per_s", self.windows_per_s, prog_bar=True)
-        pl_module.log("train/data_wait_share", self.data_wait_share, prog_bar=True)
+        pl_module.log("speed/windows_per_s", self.windows_per_s, prog_bar=True)
+        pl_module.log("speed/data_wait_share", self.data_wait_share, prog_bar=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = None

@@ -1,0 +1,60 @@
+"""Which checkpoint of a run is meant: the best by validation loss, the last, or a file.
+
+In: a run's folder and the words `best`, `last` or a path. Out: the file, undamaged. The best one is told from the
+files' own names, which hold their loss, so that a folder that was moved or thinned out still knows it.
+"""
+
+import math
+import re
+from pathlib import Path
+
+from mobile_vla.checkpoints.files import LAST, find_damage
+from mobile_vla.errors import UserError
+
+FOLDER = "checkpoints"
+NAME = re.compile(r"epoch=(?P<epoch>\d+)-val_loss=(?P<loss>\S+)\.ckpt")
+
+
+def choose_checkpoint(run_folder: Path, wanted: str) -> Path:
+    """The file; `UserError` where it is damaged, or cannot be had, with a list of what there is."""
+    file = _find(run_folder, wanted)
+    reason = find_damage(file)
+    if reason is not None:
+        others = sorted(other.name for other in (run_folder / FOLDER).glob("*.ckpt") if other != file)
+        raise UserError(f"{file} is damaged ({reason}); evaluate another with checkpoint=<file>, there are {others}")
+    return file
+
+
+def _find(run_folder: Path, wanted: str) -> Path:
+    folder = run_folder / FOLDER
+    there = sorted(file.name for file in folder.glob("*.ckpt"))
+    listed = f"it holds {', '.join(there)}" if there else "it holds no *.ckpt"
+    if wanted == "last":
+        if LAST not in there:
+            raise UserError(f"checkpoint=last: no {LAST} in {folder}; {listed}")
+        return folder / LAST
+    if wanted == "best":
+        ranked = sorted((*rank, name) for name in there if (rank := _rank(name)) is not None)
+        if not ranked:
+            raise UserError(
+                f"checkpoint=best: no file in {folder} has its val_loss in its name; {listed}; give checkpoint=last or "
+                "checkpoint=<file>"
+            )
+        return folder / ranked[0][-1]
+    given = Path(wanted).expanduser()
+    for file in (given.absolute(), run_folder / given, folder / given):
+        if file.is_file():
+            return file
+    raise UserError(f"checkpoint={wanted}: no such file, nor one in {folder} ({listed}); expected best, last or a file")
+
+
+def _rank(name: str) -> tuple[float, int] | None:
+    """(loss, epoch) of a checkpoint's name; None without a finite loss. Of equal losses the earliest epoch is best."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        loss = float(match["loss"])
+    except ValueError:
+        return None
+    return (loss, int(match["epoch"])) if math.isfinite(loss) else None
