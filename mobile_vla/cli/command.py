@@ -15,6 +15,15 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class SavedRun:
+    """A run that `run=` named. config: its own, with this command line's overrides; saved: as the run stored it."""
+
+    folder: Path
+    config: dict[str, Any]
+    saved: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What a command may know about how it was called."""
 
@@ -23,7 +32,8 @@ class Context:
     name: str = "default"  # name= or, without it, a short file name made of the overrides
     sweep: bool = False
     job_index: int | None = None  # in a sweep, from 0
-    run_folder: Path | None = None  # run=<folder>, absolute
+    run_folder: Path | None = None  # run=<folder>, absolute; the first of several
+    runs: tuple[SavedRun, ...] = ()  # all that run= named
     config_file: Path | None = None  # the saved configuration that run= or config= named, absolute
     rank: int = 0  # of this process among those of one training
 
@@ -59,6 +69,7 @@ class Command:
     `prepare` checks everything that a user can get wrong and raises `UserError`: nothing has been written yet.
     `saved` says which of the words `run` and `config` this command takes: each loads the configuration that a
     run saved, in place of composing one from groups. `config` is for the command that saved it, to repeat the run.
+    `several`: `run` may be a list of runs. `needs_run`: the command does nothing without one.
     """
 
     name: str
@@ -66,3 +77,5 @@ class Command:
     examples: tuple[str, ...]
     prepare: Callable[[dict[str, Any], Context], Job]
     saved: tuple[str, ...] = field(default=())
+    several: bool = False
+    needs_run: bool = False

@@ -17,10 +17,10 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mobile_vla.cli.command import Command
+from mobile_vla.cli.command import Command, SavedRun
 from mobile_vla.cli.composition import Composition, explain
 from mobile_vla.cli.flags import parse_flags
 from mobile_vla.cli.literal import quote
@@ -28,7 +28,7 @@ from mobile_vla.cli.output import create_default, create_out, make_file_name, na
 from mobile_vla.cli.overrides import OverrideCheck, check_form, quote_literal
 from mobile_vla.cli.ranks import find_rank, is_one_of_several
 from mobile_vla.cli.saved import Saved, take_saved
-from mobile_vla.cli.task import Task, find_out
+from mobile_vla.cli.task import Task, find_out, own_values, resolve
 from mobile_vla.errors import UserError
 
 
@@ -40,6 +40,7 @@ class Call:
     flags: argparse.Namespace
     typed: tuple[str, ...]
     saved: Saved | None
+    others: tuple[Saved, ...]  # further runs, where run= names several
     sweep: bool
 
 
@@ -52,23 +53,57 @@ def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
     for argument in flags.overrides:
         check_form(argument)
     sweep = flags.multirun or any(text.upper() == "HYDRA.MODE=MULTIRUN" for text in flags.overrides)
-    saved, typed = take_saved(command.saved, flags.overrides)
-    call = Call(command=command, flags=flags, typed=tuple(typed), saved=saved, sweep=sweep)
+    named, typed = take_saved(command.saved, flags.overrides)
+    _check_number(command, flags, sweep, len(named))
+    saved = named[0] if named else None
+    call = Call(command=command, flags=flags, typed=tuple(typed), saved=saved, others=named[1:], sweep=sweep)
+    others = tuple(_compose_run(call, other, conf) for other in call.others)
     with Composition(conf, flags.config_name or command.name, flags.config_dir) as composition:
         if saved is not None:
             composition.use_saved(saved.values, fill_groups="config" not in command.saved)
         check = OverrideCheck(composition, words=("out", "name", *command.saved))
         if sweep:
             return _sweep(call, composition, check)
-        overrides = [quote_literal(text) for text in typed]
-        check.check(overrides)
-        overrides = check.add_to_tables(overrides, overrides)
+        overrides = _check_typed(check, typed)
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
         overrides += _settle(overrides, "RUN")
         composition.compose(overrides)
-        task = Task(command=command, typed=call.typed, saved=saved)
+        task = Task(command=command, typed=call.typed, saved=saved, others=others)
         return composition.hydra.run(composition.name, task, overrides).return_value
+
+
+def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:
+    """A UserError where there are more runs than can be meant, or none where one is needed."""
+    if command.needs_run and not number:
+        raise UserError("missing setting 'run': give run=<a run's folder>")
+    if number > 1 and not command.several:
+        raise UserError(f"run= names {number} runs: {command.name} takes one")
+    if number > 1 and (sweep or flags.cfg or flags.info):
+        what = "--multirun" if sweep else "--cfg" if flags.cfg else "--info"
+        raise UserError(f"{what} goes with one run, and run= names {number}: give one, run=<folder>")
+
+
+def _check_typed(check: OverrideCheck, typed: Sequence[str]) -> list[str]:
+    """The overrides of a job outside a sweep, in Hydra's grammar and found valid."""
+    overrides = [quote_literal(text) for text in typed]
+    check.check(overrides)
+    return check.add_to_tables(overrides, overrides)
+
+
+def _compose_run(call: Call, saved: Saved, conf: Path) -> SavedRun:
+    """A further run's own configuration, with the same overrides."""
+    assert saved.run_folder is not None
+    with Composition(conf, call.command.name, call.flags.config_dir) as composition:
+        composition.use_saved(saved.values, fill_groups="config" not in call.command.saved)
+        try:
+            overrides = _check_typed(OverrideCheck(composition, words=("out", "name", *call.command.saved)), call.typed)
+            composed = composition.compose(overrides + _settle(overrides, "RUN"))
+        except UserError as error:
+            raise UserError(f"run {saved.run_folder}: {error}") from error
+    with open_dict(composed):
+        del composed["hydra"]
+    return SavedRun(folder=saved.run_folder, config=own_values(call.command, resolve(composed)), saved=saved.resolve())
 
 
 def _settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> list[str]:

@@ -6,6 +6,7 @@ parentheses, `=`, `#` or Korean, which Hydra would refuse or take for a sweep or
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.grammar.functions import Functions
@@ -17,6 +18,8 @@ from omegaconf.errors import GrammarParseError
 
 # Without functions, `name(x)` is no value of the grammar, and so a literal.
 _PARSER = OverridesParser(functions=Functions())
+_PLAIN_ELEMENT = r"[^,\[\]{}'\"]+"  # neither quoted nor nested
+_PLAIN_LIST = re.compile(r"\[[^\[\]{}'\"]*\]")  # of such elements
 
 
 def escape_interpolation(text: str) -> str:
@@ -64,11 +67,27 @@ def read_text(text: str) -> str:
     return value if isinstance(value, str) else text
 
 
+def read_list(text: str) -> list[str] | None:
+    """The elements of a list of texts, such as paths, each of which may stand for itself; None where it is none."""
+    if _PLAIN_LIST.fullmatch(text):  # element by element: the grammar would make numbers of names made of digits
+        return [read_text(element.strip()) for element in text[1:-1].split(",")]
+    try:
+        value = read_value(quote_where_needed(text))
+    except HydraException:
+        return None
+    return [str(element) for element in value] if isinstance(value, list) else None
+
+
+def write_list(texts: Sequence[str]) -> str:
+    """A list that `read_list` reads as these texts."""
+    return f"[{','.join(text if re.fullmatch(_PLAIN_ELEMENT, text) else quote(text) for text in texts)}]"
+
+
 def quote_where_needed(text: str) -> str:
     """The text, quoted where it stands for itself; in a list, each element that does."""
     if not is_literal(text):
         return text
-    if text.startswith("[") and text.endswith("]") and not re.search(r"[\[\]{}'\"]", text[1:-1]):
+    if _PLAIN_LIST.fullmatch(text):
         elements = [quote_where_needed(element.strip()) for element in text[1:-1].split(",")]
         listed = f"[{','.join(elements)}]"
         if not is_literal(listed):

@@ -6,7 +6,11 @@ from mobile_vla.cli.command import Command
 
 MODULES = {
     "synth": "mobile_vla.cli.synth",
+    "stats": "mobile_vla.cli.stats",
     "train": "mobile_vla.cli.train",
+    "eval": "mobile_vla.cli.eval",
+    "import": "mobile_vla.cli.import_",
+    "export": "mobile_vla.cli.export",
 }
 
 

@@ -4,7 +4,6 @@ In: the arguments as typed. Out: the saved configuration, and the other argument
 resolved: plain values in one file, without defaults list, alone enough to repeat the run.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
-from mobile_vla.cli.literal import escape_interpolation, read_text
+from mobile_vla.cli.literal import escape_interpolation, read_list, read_text, write_list
 from mobile_vla.cli.nearest import suggest
+from mobile_vla.durable import write_text
 from mobile_vla.errors import UserError
 
 FILE = "config.yaml"
@@ -30,9 +30,15 @@ class Saved:
     values: dict[str, Any]
     run_folder: Path | None = None
 
+    def resolve(self) -> dict[str, Any]:
+        """The values as they were meant: plain, escapes undone."""
+        resolved = OmegaConf.to_container(OmegaConf.create(self.values), resolve=True)
+        assert isinstance(resolved, dict)
+        return {str(key): value for key, value in resolved.items()}
 
-def take_saved(words: Sequence[str], arguments: Sequence[str]) -> tuple[Saved | None, list[str]]:
-    """The configuration that `run=` or `config=` names, and the other arguments; `words` says which are taken."""
+
+def take_saved(words: Sequence[str], arguments: Sequence[str]) -> tuple[tuple[Saved, ...], list[str]]:
+    """The configurations that `run=` or `config=` names, and the other arguments; `words` says which are taken."""
     given: dict[str, str] = {}
     rest = []
     for argument in arguments:
@@ -41,19 +47,35 @@ def take_saved(words: Sequence[str], arguments: Sequence[str]) -> tuple[Saved | 
             if word in given:
                 raise UserError(f"{word}= is given twice: '{given[word]}' and '{value}'")
             if value not in ("", "null"):
-                given[word] = read_text(value)
+                given[word] = value
         else:
             rest.append(argument)
     if len(given) > 1:
         raise UserError("run= continues a run and config= repeats one in a new folder: give one of the two")
     if "run" in given:
-        return read_run(given["run"]), rest
+        return read_runs(given["run"]), rest
     if "config" in given:
-        file = Path(given["config"]).expanduser().absolute()
+        text = read_text(given["config"])
+        file = Path(text).expanduser().absolute()
         if file.is_dir():
-            raise UserError(f"config={given['config']} is a folder: expected a file, {file / FILE}")
-        return Saved(file=file, values=read_config(file, f"config={given['config']}")), rest
-    return None, rest
+            raise UserError(f"config={text} is a folder: expected a file, {file / FILE}")
+        return (Saved(file=file, values=read_config(file, f"config={text}")),), rest
+    return (), rest
+
+
+def read_runs(text: str) -> tuple[Saved, ...]:
+    """The saved configuration of a run's folder, or of each folder of a list, `[A,B,C]`."""
+    folders: list[str] | None = [read_text(text)]
+    if text.startswith("[") and not Path(text).is_dir():
+        folders = read_list(text)
+        if folders is None or not folders:
+            raise UserError(f"run={text}: expected a folder, or a list of folders: run=[A,B,C]")
+    runs = tuple(read_run(folder) for folder in folders)
+    real = [run.file.resolve().parent for run in runs]
+    twice = [folder for index, folder in enumerate(real) if folder in real[:index]]
+    if twice:
+        raise UserError(f"run={text} names {twice[0]} twice: its numbers would count twice")
+    return runs
 
 
 def read_run(text: str) -> Saved:
@@ -62,9 +84,14 @@ def read_run(text: str) -> Saved:
     if folder.is_file():
         raise UserError(f"run={text} is a file: expected a run's folder (config=<file> takes a configuration)")
     if not folder.is_dir():
+        parts = text.split(",")
+        if len(parts) > 1 and all(Path(part).expanduser().is_dir() for part in parts):
+            raise UserError(f"run={text}: several runs are a list: run={write_list(parts)}")
         raise UserError(f"run={text}: there is no such folder{suggest_neighbour(folder)}")
     if not (folder / FILE).is_file():
-        raise UserError(f"run={text} is not a run: the folder holds no {FILE}")
+        inside = sorted(file.parent for file in folder.glob(f"*/{FILE}"))
+        hint = f"; it holds runs: run={write_list([str(Path(text) / run.name) for run in inside])}" if inside else ""
+        raise UserError(f"run={text} is not a run: the folder holds no {FILE}{hint}")
     return Saved(file=folder / FILE, values=read_config(folder / FILE, f"run={text}"), run_folder=folder)
 
 
@@ -103,10 +130,7 @@ def read_config(file: Path, label: str) -> dict[str, Any]:
 
 def write_config(values: Mapping[str, Any], file: Path) -> None:
     """Save a resolved configuration (plain values, absolute paths) so that `run=` and `config=` read it back."""
-    text = OmegaConf.to_yaml(OmegaConf.create(_plain(values)))
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, file)
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mobile_vla.cli.command import Command, Context, Job
+from mobile_vla.cli.command import Command, Context, Job, SavedRun
 from mobile_vla.cli.outcome import find_outcome, find_worst
 from mobile_vla.cli.output import (
     check_out,
@@ -35,11 +35,15 @@ from mobile_vla.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The function that Hydra runs. `parent` is the sweep's folder, None outside a sweep."""
+    """The function that Hydra runs. `parent` is the sweep's folder, None outside a sweep.
+
+    `others` are further runs beside `saved`, where `run=` names several.
+    """
 
     command: Command
     typed: tuple[str, ...]
     saved: Saved | None = None
+    others: tuple[SavedRun, ...] = ()
     parent: Path | None = None
 
     def __call__(self, composed: DictConfig) -> Any:
@@ -57,11 +61,9 @@ class Task:
         return find_outcome(lambda: self._do(composed, overrides, folder, rank), rank), folder
 
     def _do(self, composed: DictConfig, overrides: tuple[str, ...], folder: str | None, rank: int) -> int:
-        values = resolve(composed)
-        for word in self.command.saved:
-            values.pop(word, None)
-        out = values.pop("out", None)
-        name = values.pop("name", None)
+        composed_values = resolve(composed)
+        out, name = composed_values.get("out"), composed_values.get("name")
+        values = own_values(self.command, composed_values)
         in_sweep = self.parent is not None
         context = Context(
             command=self.command.name,
@@ -70,6 +72,7 @@ class Task:
             sweep=in_sweep,
             job_index=int(folder.partition("_")[0]) if folder else None,
             run_folder=self.saved.run_folder if self.saved else None,
+            runs=self._list_runs(values),
             config_file=self.saved.file if self.saved else None,
             rank=rank,
         )
@@ -79,6 +82,12 @@ class Task:
             check_out(chosen)  # again when it is made: preparing may take a while
         job = self.command.prepare(values, context)
         return self._work(job, context, chosen, pinned)
+
+    def _list_runs(self, values: dict[str, Any]) -> tuple[SavedRun, ...]:
+        if self.saved is None or self.saved.run_folder is None:
+            return ()
+        first = SavedRun(folder=self.saved.run_folder, config=values, saved=self.saved.resolve())
+        return (first, *self.others)
 
     def _work(self, job: Job, context: Context, chosen: Path | None, pinned: Path | None) -> int:
         if job.folder is not None and context.sweep:
@@ -139,6 +148,11 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
         raise UserError(f"setting {where}{str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def own_values(command: Command, values: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are the command's own: without the words that the command line itself reads."""
+    return {key: value for key, value in values.items() if key not in ("out", "name", *command.saved)}
 
 
 def find_out(composed: DictConfig) -> Path | None:

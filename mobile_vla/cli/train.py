@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mobile_vla.cli.command import Command, Context, Job, Report
+from mobile_vla.cli.findings_table import rows_of_findings, rows_of_model, rows_of_notes
+from mobile_vla.errors import Interrupted
 
-PATHS = (("data", "root"), ("data", "pack_dir"), ("model", "weights"))  # settings that may name a folder
+PATHS = (("data", "root"), ("data", "pack_dir"), ("data", "labels"), ("model", "weights"))  # may name a file or folder
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
@@ -38,7 +40,10 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
     def run(out: Path) -> Report:
         with show_steps(enabled=shown) as progress:
-            findings = training.run(out, lambda file: write_config(config, file), progress)
+            try:
+                findings = training.run(out, lambda file: write_config(config, file), progress)
+            except Interrupted as stop:
+                raise Interrupted(f"{stop}; go on with: mobile-vla train run={_short(out)}", stop.signum) from None
         return Report(payload=findings, table=_table(findings, out) if findings else ())
 
     return Job(run=run, folder=context.run_folder)
@@ -55,25 +60,11 @@ def _absolute(value: Any) -> Any:
 
 
 def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
-    """What came out, each number with its denominator."""
-    counts = found["denominators"]
-    over = f"{counts['episodes']} validation episodes, {counts['windows']} windows"
-    unit = found["displacement_unit"]
+    """What came out, and where to look further."""
     return [
-        ("validation loss (Huber)", f"{found['val_loss']:.4f}   over {over}"),
-        *((f"  baseline {name.replace('_', ' ')}", f"{loss:.4f}") for name, loss in found["baselines"].items()),
-        ("RMSE of the velocities", f"{found['rmse']:.4f}"),
-        ("lateral sign right", _share(found["sign_accuracy"], counts["lateral_entries"], "entries")),
-        ("displacement error", _number(found["displacement_error"], unit, counts["whole_chunks"], "whole chunks")),
-        *(
-            (f"effect of the {name}", _effect(effect))
-            for name, effect in found["effects"].items()
-            if effect["ratio"] is not None
-        ),
-        ("trained parameters", f"{found['parameters']['trainable']:,} of {found['parameters']['total']:,}"),
-        ("checkpoint", f"{Path(found['checkpoint']).relative_to(out)}  {found['checkpoint_bytes'] / 2**20:.1f} MiB"),
-        ("speed", f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of it waiting for data"),
-        *(("note", line) for line in found["warnings"]),
+        *rows_of_findings(found, found["val_loss"], "validation"),
+        *rows_of_model(found, out),
+        *rows_of_notes(found["warnings"]),
         ("TensorBoard", f"{_tensorboard()} --logdir {_short(out.parent)}"),
     ]
 
@@ -87,19 +78,6 @@ def _tensorboard() -> str:
 def _short(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _effect(effect: Mapping[str, Any]) -> str:
-    interval = f" ({effect['ci'][0]:.2f} to {effect['ci'][1]:.2f})" if effect["ci"] else ""
-    return f"loss x {effect['ratio']:.2f}{interval}   over {effect['episodes']} episodes"
-
-
-def _share(value: float | None, count: int, of: str) -> str:
-    return "no lateral command in the data" if value is None else f"{value:.1%}   of {count} {of}"
-
-
-def _number(value: float | None, unit: str, count: int, of: str) -> str:
-    return "no whole chunk in the data" if value is None else f"{value:.3f} {unit}   over {count} {of}"
 
 
 COMMAND = Command(

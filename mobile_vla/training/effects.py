@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from mobile_vla.batch import OWN
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.meaning import Meanings
 from mobile_vla.data.schema import Episode
 from mobile_vla.training.evaluation import Intervention
+from mobile_vla.training.intervals import ratio_with_interval
 from mobile_vla.training.metrics import EpisodeSums
 
 SWAP, PARAPHRASE, DONOR = "swap", "paraphrase", "donor"
-CONFIDENCE = 0.95
 ROUNDING = 1e-7  # a loss an entry that float32 cannot tell from none; keeps the ratio of a perfect policy finite
 
 
@@ -131,26 +130,6 @@ class EffectPlan:
         return change
 
 
-def ratio_with_interval(
-    changed: np.ndarray, own: np.ndarray, confidence: float = CONFIDENCE
-) -> tuple[float | None, tuple[float, float] | None]:
-    """Ratio of two sums over episodes, and its delete-one-episode jackknife-t interval on the log scale.
-
-    (E,) each; None where the own loss is zero, no interval with fewer than 3 episodes (Tukey's jackknife; Efron and
-    Tibshirani 1993, ch. 11).
-    """
-    if own.sum() <= 0 or changed.sum() <= 0:
-        return None, None
-    ratio = float(changed.sum() / own.sum())
-    left = np.log((changed.sum() - changed).clip(min=1e-300) / (own.sum() - own).clip(min=1e-300))
-    count = len(own)
-    if count < 3:
-        return ratio, None
-    error = float(np.sqrt((count - 1) / count * ((left - left.mean()) ** 2).sum()))
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
-    return ratio, (float(ratio * np.exp(-half)), float(ratio * np.exp(half)))
-
-
 def warnings(effects: Mapping[str, Effect]) -> list[str]:
     """Plain words for what a user must not overlook."""
     found = []
@@ -182,8 +161,8 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
 
 def _too_few(what: str, effect: Effect) -> str:
     return (
-        f"{effect.episodes} validation episodes are too few to tell whether the {what} is used (loss x "
-        f"{effect.ratio:.2f} with it replaced, no interval); raise data.split.validation or record more."
+        f"{effect.episodes} episodes are too few to tell whether the {what} is used (loss x {effect.ratio:.2f} with it "
+        "replaced, no interval); hold out more, or record more."
     )
 
 

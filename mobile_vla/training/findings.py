@@ -1,25 +1,97 @@
 """What a trained policy is worth on a part of the split: metrics, baselines beside them, effects of its inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from mobile_vla.batch import OWN
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import Progress
 from mobile_vla.data.meaning import find_meanings, why_no_dependence
+from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import Part
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.baselines import Baselines
-from mobile_vla.training.effects import EffectPlan, warnings
-from mobile_vla.training.evaluation import evaluate
+from mobile_vla.training.effects import Effect, EffectPlan, warnings
+from mobile_vla.training.evaluation import Pace, evaluate
 from mobile_vla.training.metrics import EpisodeSums, label_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """own: the policy's sums by episode as recorded, which `sums` reads; effects of its inputs, by name."""
+
+    sums: EpisodeSums
+    own: np.ndarray
+    effects: Mapping[str, Effect]
+    share_padded: float
+
+
+def baseline_tables(
+    data: EpisodeDataModule, part: Part, sums: EpisodeSums, training: Sequence[Episode]
+) -> dict[str, np.ndarray]:
+    """Each baseline's sums by episode, fitted on `training`, on the windows of `part`."""
+    baselines = Baselines(training, data.actions, data.config.chunk)
+    assembler = data.assembler(data.episodes(part), with_frames=False)
+    return {str(name): table for name, table in baselines.score(assembler, data.plan(part), sums).items()}
 
 
 def baseline_losses(data: EpisodeDataModule, part: Part, sums: EpisodeSums) -> dict[str, float]:
     """The loss of each baseline, fitted on the training split, on the windows of `part`."""
-    baselines = Baselines(data.episodes("train"), data.actions, data.config.chunk)
-    tables = baselines.score(data.assembler(data.episodes(part), with_frames=False), data.plan(part), sums)
+    tables = baseline_tables(data, part, sums, data.episodes("train"))
     return {name: sums.summary(table)["loss"] for name, table in tables.items()}
+
+
+def measure(
+    policy: Policy,
+    data: EpisodeDataModule,
+    part: Part,
+    sums: EpisodeSums,
+    training: Sequence[Episode],
+    seed: int,
+    progress: Progress | None = None,
+    pace: Pace | None = None,
+) -> Measured:
+    """The policy on `part`, as recorded and under interventions.
+
+    The training episodes say with the others what instructions mean and whether actions depend on them.
+    """
+    episodes = data.episodes(part)
+    known = sorted({*training, *episodes}, key=lambda episode: (episode.id, str(episode.path)))
+    meanings = find_meanings(known, data.config.instruction_label)
+    plan = EffectPlan(
+        episodes,
+        meanings,
+        sorted(meanings.of),
+        data.tokenize.length,
+        why_no_dependence(known, data.actions, meanings),
+        seed=seed,
+    )
+    report = None if progress is None else lambda done, total: progress("measuring effects", done, total)
+    tables = evaluate(policy, data.assembler(episodes), data.plan(part), sums, plan.interventions(), report, pace)
+    return Measured(
+        sums=sums,
+        own=tables[OWN],
+        effects=plan.effects(tables, sums),
+        share_padded=data.share_padded(part),
+    )
+
+
+def describe(measured: Measured, baselines: Mapping[str, float]) -> dict[str, Any]:
+    """Plain values, as in `train.json` and `eval.json`; `loss` is the policy's. `baselines` may be empty."""
+    sums, effects = measured.sums, measured.effects
+    return {
+        **sums.summary(measured.own, label_names(sums.episodes)),
+        "baselines": dict(baselines),
+        "best_baseline": min(baselines, key=lambda name: baselines[name], default=None),
+        **{f"{name}_effect": effect.ratio for name, effect in effects.items()},
+        "reasons": {f"{name}_effect": effect.reason for name, effect in effects.items() if effect.reason},
+        "effects": {name: effect.as_dict() for name, effect in effects.items()},
+        "warnings": warnings(effects),
+        "share_padded": measured.share_padded,
+    }
 
 
 def find(
@@ -31,28 +103,6 @@ def find(
     seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Plain values, as in `train.json`; `loss` is the loss on `part`."""
-    episodes = data.episodes(part)
-    known = sorted({*data.episodes("train"), *episodes}, key=lambda episode: episode.id)
-    meanings = find_meanings(known, data.config.instruction_label)
-    plan = EffectPlan(
-        episodes,
-        meanings,
-        sorted(meanings.of),
-        data.tokenize.length,
-        why_no_dependence(known, data.actions, meanings),
-        seed=seed,
-    )
-    report = None if progress is None else lambda done, total: progress("measuring effects", done, total)
-    tables = evaluate(policy, data.assembler(episodes), data.plan(part), sums, plan.interventions(), report)
-    effects = plan.effects(tables, sums)
-    return {
-        **sums.summary(tables[OWN], label_names(episodes)),
-        "baselines": dict(baselines),
-        "best_baseline": min(baselines, key=lambda name: baselines[name]),
-        **{f"{name}_effect": effect.ratio for name, effect in effects.items()},
-        "reasons": {f"{name}_effect": effect.reason for name, effect in effects.items() if effect.reason},
-        "effects": {name: effect.as_dict() for name, effect in effects.items()},
-        "warnings": warnings(effects),
-        "share_padded": data.share_padded(part),
-    }
+    """What a policy is worth on a part of the split that its data module holds; `loss` is the loss on `part`."""
+    measured = measure(policy, data, part, sums, data.episodes("train"), seed, progress)
+    return describe(measured, baselines)

@@ -77,6 +77,7 @@ class Bench:
             examples=(f"mobile-vla {name} seed=3",),
             prepare=prepare,
             saved=words.get(name, ()),
+            several=name == "eval",
         )
 
     def run(self, *arguments: str, name: str = "train") -> int:

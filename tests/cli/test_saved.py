@@ -107,3 +107,61 @@ def test_what_is_no_run_is_refused(refused, run_folder, tmp_path):
 
 def test_a_command_that_takes_no_config_says_so(refused, run_folder):
     assert "unknown setting 'config'" in refused(f"config={run_folder}/config.yaml", name="eval")
+
+
+class TestSeveralRuns:
+    """`run=[A,B]`: each run's own configuration, the same overrides for all."""
+
+    @pytest.fixture
+    def runs(self, tmp_path: Path) -> tuple[Path, Path]:
+        first, second = tmp_path / "runs" / "x=1 (한글)", tmp_path / "runs" / "007"  # no number, whatever the grammar
+        second.mkdir(parents=True)
+        first.mkdir()
+        write_config(SAVED, first / "config.yaml")
+        write_config({**SAVED, "seed": 6, "trainer": {"max_epochs": 9}}, second / "config.yaml")
+        return first, second
+
+    def test_each_has_its_own_configuration_with_the_same_overrides(self, bench, runs, monkeypatch):
+        monkeypatch.chdir(runs[1].parent)
+        assert bench.run("run=[x=1 (한글), 007]", "split=test", "trainer.max_epochs=3", "out=o", name="eval") == 0
+        first, second = bench.context.runs
+        assert (first.folder, second.folder) == runs
+        assert [run.config["seed"] for run in (first, second)] == [5, 6]
+        assert [run.config["trainer"] for run in (first, second)] == [
+            {"max_epochs": 3, "devices": 1}, {"max_epochs": 3}
+        ]  # fmt: skip
+        assert first.config == bench.config
+        assert all(run.config["split"] == "test" and run.config["plan"] == {"stride": 2} for run in (first, second))
+        assert first.config.keys() == second.config.keys()
+        assert (first.saved, second.saved["trainer"]) == (SAVED, {"max_epochs": 9})
+
+    def test_a_path_with_a_comma_is_quoted_in_a_list(self, bench, refused, run_folder, runs):
+        parent = run_folder.parent
+        hint = refused(f"run={parent}", name="eval").partition("it holds runs: ")[2]
+        assert hint == f"run=['{run_folder}']"
+        assert bench.run(hint.replace("]", f",{runs[1]}]"), "out=o", name="eval") == 0
+        assert [run.folder for run in bench.context.runs] == [run_folder, runs[1]]
+
+    def test_one_run_is_a_list_of_one(self, bench, run_folder):
+        assert bench.run(f"run={run_folder}", "seed=8", name="eval") == 0
+        (run,) = bench.context.runs
+        assert (run.config["seed"], run.saved["seed"]) == (8, 5)
+
+    def test_what_is_no_list_of_runs_is_refused(self, refused, runs):
+        first, second = runs
+        assert f"several runs are a list: run=[{second},{second}]" in refused(f"run={second},{second}", name="eval")
+        assert f"it holds runs: run=[{second},{first}]" in refused(f"run={first.parent}", name="eval")
+        assert "names 2 runs: train takes one" in refused(f"run=[{first},{second}]")
+        assert "would count twice" in refused(f"run=[{first},{first}/]", name="eval")
+        assert "there is no such folder: did you mean '007'" in refused(f"run=[{first},{second}1]", name="eval")
+        assert "expected a folder, or a list of folders" in refused("run=[{a: 1}", name="eval")
+        assert "--multirun goes with one run" in refused(
+            "--multirun", f"run=[{first},{second}]", "split=a,b", name="eval"
+        )
+        assert "--cfg goes with one run" in refused(f"run=[{first},{second}]", "--cfg", "job", name="eval")
+
+    def test_an_override_that_one_run_does_not_have_names_the_run(self, refused, runs):
+        first, second = runs
+        assert f"run {second}: unknown setting 'trainer.devices'" in refused(
+            f"run=[{first},{second}]", "trainer.devices=2", name="eval"
+        )

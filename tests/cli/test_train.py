@@ -66,7 +66,7 @@ def rows(run_folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_run_folder_holds_what_is_promised(trained: Path):
-    there = {path.name for path in trained.iterdir() if not path.name.startswith("events.")}
+    there = {path.name for path in trained.iterdir() if not path.name.startswith(("events.", ".lock"))}
     assert there == {
         "checkpoints", "config.yaml", "faults.json", "machine.json", "metrics.csv", "split.json", "train.json"
     }  # fmt: skip
@@ -201,22 +201,29 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_training_that_stops_before_its_validation_still_has_a_checkpoint(trained: Path, tmp_path: Path):
+def test_a_training_that_stops_within_an_epoch_is_validated_and_can_go_on(trained: Path, tmp_path: Path):
     config, out = f"config={trained / 'config.yaml'}", tmp_path / "stopped"
     assert run(config, "trainer.max_steps=5", f"out={out}") == 0
     found = json.loads((out / "train.json").read_text())
     assert found["steps"] == 5
-    assert found["checkpoint"] == str(out / "checkpoints" / "last.ckpt")
-    assert torch.load(found["checkpoint"], weights_only=True)["global_step"] == 5
+    assert Path(found["checkpoint"]).name.startswith("epoch=000-val_loss=")
+    last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 5
+    assert last["position"]["epoch"] == 0
+    assert last["position"]["batch"] > 0
 
 
-def test_a_damaged_checkpoint_is_not_continued(trained: Path, tmp_path: Path, capsys):
+def test_a_damaged_last_checkpoint_is_noticed(trained: Path, tmp_path: Path, capsys):
     shutil.copytree(trained, tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last, previous = (tmp_path / "run" / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
     last.write_bytes(last.read_bytes()[:1000])
+    assert run(f"run={tmp_path / 'run'}") == 0
+    assert "checkpoints/last.ckpt is damaged" in capsys.readouterr().out
+    for file in (last, previous):
+        file.write_bytes(file.read_bytes()[:1000])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     assert run(f"run={tmp_path / 'run'}", "trainer.max_epochs=4") == 2
-    assert "no readable checkpoint" in capsys.readouterr().err
+    assert "nothing left to continue from" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 

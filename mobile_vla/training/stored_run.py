@@ -1,0 +1,260 @@
+"""A run's folder, opened: which model it is, which weights, which episodes it may be judged on.
+
+In: the folder, its configuration (with what the user changed), which checkpoint. Out: a `StoredRun`, which knows all
+that is needed to build its policy, and hands out episodes that it was not trained on. Whatever comes after training
+starts here, so that all of it uses the run's own split, bounds and reading of its inputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mobile_vla.actions import ActionSpace
+from mobile_vla.checkpoints.choosing import choose_checkpoint
+from mobile_vla.checkpoints.trained import action_space, load_trained, read_checkpoint
+from mobile_vla.data.catalog import scan
+from mobile_vla.data.datamodule import EpisodeDataModule
+from mobile_vla.data.dataset import DataConfig, Dataset, Progress, fit_actions, open_dataset
+from mobile_vla.data.held_out import locate, refuse_trained
+from mobile_vla.data.label_table import join_labels
+from mobile_vla.data.schema import Episode
+from mobile_vla.data.splits import Split, StoredSplit, load_split
+from mobile_vla.errors import UserError
+from mobile_vla.models.loading import Source, open_source
+from mobile_vla.models.policy import Policy
+from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.training.config import TrainConfig
+from mobile_vla.training.settings import flatten
+from mobile_vla.training.trainer import Machine, TrainerConfig, choose_machine
+
+HeldOutPart = Literal["validation", "test"]
+AS_TRAINED = ("model.", "data.components", "data.bounds", "data.chunk")
+FREE = ("model.weights", "model.gradient_checkpointing")  # the base weights are known by their fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Episodes that a run was not trained on, all of them the validation part of `data`.
+
+    part         of the run's own split; None for other data
+    training     the run's training episodes, as far as they can be found: without frames, for what is fitted on them
+    no_training  why there are none
+    """
+
+    part: HeldOutPart | None
+    data: EpisodeDataModule
+    training: tuple[Episode, ...]
+    no_training: str | None = None
+
+    @property
+    def episodes(self) -> list[Episode]:
+        return self.data.episodes("validation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run that was found whole; nothing heavy is loaded yet.
+
+    config      all settings, those that the user changed included;  trained_on  the data as it was trained on
+    checkpoint  the file whose weights are meant
+    note        what is done otherwise than the run's configuration says, in words
+    """
+
+    folder: Path
+    config: TrainConfig
+    trained_on: DataConfig
+    checkpoint: Path
+    split: StoredSplit
+    actions: ActionSpace
+    source: Source
+    machine: Machine
+    note: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        config: TrainConfig,
+        checkpoint: str = "best",
+        *,
+        trained_on: DataConfig | None = None,
+        insist_on_machine: bool = False,
+    ) -> "StoredRun":
+        """`UserError` for whatever is missing, damaged or of another run.
+
+        checkpoint  `best`, `last` or a file;  trained_on  the data settings before the user changed them
+        insist_on_machine  the accelerator was asked for now, and is not to be replaced by what there is
+        """
+        file = choose_checkpoint(folder, checkpoint)
+        known = read_checkpoint(file)["mobile_vla"]
+        _refuse_other_model(known["config"], config)
+        machine, note = _find_machine(config.trainer, insist_on_machine)
+        return cls(
+            folder=folder,
+            config=config,
+            trained_on=trained_on or config.data,
+            checkpoint=file,
+            split=load_split(folder / "split.json"),
+            actions=action_space(known),
+            source=open_source(config.model),
+            machine=machine,
+            note=note,
+        )
+
+    @property
+    def reads_other_files(self) -> bool:
+        """Whether the user named other files than those that the run was trained on."""
+        here, there = (
+            [(root.path, root.pattern) for root in data.roots()] for data in (self.config.data, self.trained_on)
+        )
+        return here != there
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is computed: one device, whatever the training had."""
+        if self.machine.accelerator != "gpu":
+            return torch.device(self.machine.accelerator)
+        devices = self.config.trainer.devices
+        wanted = devices[0] if isinstance(devices, tuple) else 0
+        return torch.device("cuda", wanted if wanted < torch.cuda.device_count() else 0)
+
+    def policy(self) -> Policy:
+        """Built anew with the checkpoint's weights, on `device`, in eval mode."""
+        policy = Policy.build(
+            self.config.model,
+            self.source,
+            self.config.data.chunk,
+            len(self.actions.components),
+            self.machine.compute_dtype,
+        )
+        load_trained(policy, self.checkpoint)
+        return policy.to(self.device)
+
+    def open_data(self, progress: Progress | None = None) -> Dataset:
+        """The episodes at `data.root`; actions keep the run's bounds, whatever these episodes' own are."""
+        for root in self.config.data.roots():
+            if not self.reads_other_files and not root.path.is_dir():
+                raise UserError(
+                    f"the run's episodes are not at {root.path} any more; where they were moved to, give "
+                    "data.root=<folder> split=validation (or test)"
+                )
+        bounds = {
+            name: (low, high)
+            for name, low, high in zip(self.actions.components, self.actions.low, self.actions.high, strict=True)
+        }
+        return open_dataset(replace(self.config.data, bounds=bounds), self.source.preprocessing, progress)
+
+    def held_out(self, part: HeldOutPart | None, progress: Progress | None = None) -> HeldOut:
+        """A part of the run's own split, wherever its files are now; with None, all episodes at `data.root`.
+
+        `UserError` with the list where one of them was trained on, or where the part is empty or gone.
+        """
+        if part is not None and not self.split.parts[part]:
+            counts = ", ".join(f"{len(ids)} {name}" for name, ids in self.split.parts.items())
+            raise UserError(
+                f"split={part}: {self.folder} held out no {part} episodes (its split: {counts}); use another part, or "
+                "train with a data.split that has one"
+            )
+        dataset = self.open_data(progress)
+        chosen = list(dataset.episodes) if part is None else self._own(dataset, part)
+        refuse_trained(self.split, chosen)
+        training, no_training = self._training(dataset)
+        alone = Split({"train": (), "validation": tuple(episode.id for episode in chosen), "test": ()})
+        return HeldOut(
+            part=part,
+            data=self.data_module(replace(dataset, episodes=tuple(chosen)), alone),
+            training=training,
+            no_training=no_training,
+        )
+
+    def data_module(self, dataset: Dataset, split: Split) -> EpisodeDataModule:
+        """Batches of these episodes as the run's policy reads them; a file that goes bad meanwhile is an error."""
+        prompter = Prompter(self.source.tokenizer, self.config.model.prompt)
+        config = replace(self.config.data, faults="error")
+        return EpisodeDataModule(config, dataset, split, self.actions, prompter, seed=self.config.seed)
+
+    def _own(self, dataset: Dataset, part: HeldOutPart) -> list[Episode]:
+        """The run's episodes of a part, each with the instruction that the run has it under."""
+        found = locate(self.split, dataset.episodes, part)
+        if self.config.data.instructions != self.trained_on.instructions:
+            return found  # the user wants other texts
+        for id, episode in zip(self.split.parts[part], found, strict=True):
+            then = self.split.recorded[id].instruction
+            if episode.instruction != then:
+                raise UserError(
+                    f"{episode.path} is the run's {part} episode {id}, but its instruction is now "
+                    f"'{episode.instruction}', and was '{then}' (a table gives it by the label in the file's name); "
+                    "give the file its name back"
+                )
+        return found
+
+    def _training(self, dataset: Dataset) -> tuple[tuple[Episode, ...], str | None]:
+        """The training episodes among those that were opened, else where the run had them; or why there are none."""
+        try:
+            found = locate(self.split, dataset.episodes, "train")
+        except UserError as error:
+            if not self.reads_other_files:
+                return (), str(error)
+            try:
+                found = self._scanned_training()
+            except UserError as error:
+                return (), str(error)
+        if fit_actions(self.trained_on, found) != self.actions:
+            return (), "the actions of the run's training episodes changed: their bounds differ from the checkpoint's"
+        return tuple(found), None
+
+    def _scanned_training(self) -> list[Episode]:
+        """The training episodes where the run had them, without reading a frame: known by id, length and text."""
+        own = self.trained_on
+        episodes = list(scan(own.roots(), own.instructions).episodes)
+        if own.labels is not None:
+            episodes, _ = join_labels(episodes, Path(own.labels).expanduser().absolute(), own.instructions)
+        found = self.split.of(episodes, "train")
+        for episode in found:
+            then = self.split.recorded[episode.id]
+            if (then.num_frames, then.instruction) != (episode.num_frames, episode.instruction):
+                raise UserError(f"{episode.path} changed since the run was trained on it")
+        return found
+
+
+def _refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
+    """`UserError` that names the settings in which the model would be another than the one that was trained."""
+    before = dict(flatten(stored))
+    now = dict(flatten(_lists({"model": asdict(config.model), "data": asdict(config.data)})))
+    changed = [
+        f"{name} ({before.get(name)} -> {now.get(name)})"
+        for name in sorted(before.keys() | now.keys())
+        if name.startswith(AS_TRAINED)
+        and name not in FREE
+        and (name in before or name.startswith("data.bounds."))
+        and before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise UserError(
+            f"the checkpoint is of another model: {', '.join(changed[:4])}; leave these settings as they were"
+        )
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as the lists that a stored configuration has."""
+    if isinstance(value, Mapping):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _find_machine(config: TrainerConfig, insist: bool) -> tuple[Machine, str | None]:
+    """One device as the run had it; where this machine has none such, what there is, and a note."""
+    alone = replace(config, devices=1, num_nodes=1, strategy="auto")
+    try:
+        return choose_machine(alone), None
+    except UserError:
+        if insist:
+            raise
+    machine = choose_machine(replace(alone, accelerator="auto", precision="auto"))
+    return machine, (
+        f"the run was trained with accelerator {config.accelerator} in {config.precision}, which is not there here: "
+        f"on {machine.accelerator} in {machine.precision}"
+    )
