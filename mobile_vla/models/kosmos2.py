@@ -128,8 +128,9 @@ class Kosmos2Backbone(nn.Module):
         text_mask: Bool[Tensor, "I T"],
         pair_frame: Int[Tensor, " P"],
         pair_text: Int[Tensor, " P"],
+        hidden: Bool[Tensor, "P L"] | None = None,
     ) -> Float[Tensor, "P D"]:
-        """The context of each (frame, text) pair."""
+        """The context of each (frame, text) pair; `hidden` image tokens are there, but masked in every attention."""
         embed = self.model.get_input_embeddings()
         with self.autocast():
             text = embed(text_ids)  # (I, T, D): each distinct text once
@@ -139,11 +140,12 @@ class Kosmos2Backbone(nn.Module):
                 text[pair_text],
                 text_mask[pair_text],
                 self.action_token,
+                hidden,
             )
-            hidden = self.model.text_model(
+            states = self.model.text_model(
                 inputs_embeds=sequence.embeddings, attention_mask=sequence.mask.long(), use_cache=False
             ).last_hidden_state  # (P, N, D)
-        return hidden[torch.arange(hidden.shape[0], device=hidden.device), sequence.action_position]
+        return states[torch.arange(states.shape[0], device=states.device), sequence.action_position]
 
 
 def architecture_of(config: BackboneConfig) -> Kosmos2Config:

@@ -35,6 +35,14 @@ class Layout:
     behind_image: tuple[str, ...]
     behind_action: tuple[str, ...]
 
+    def ends(
+        self, num_image_tokens: int, text_mask: Bool[Tensor, "P T"]
+    ) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+        """Where each sequence's action token stands, and how long the sequence is without its padding."""
+        start = len(self.before_image) + num_image_tokens + len(self.behind_image)
+        action_position = start + text_mask.sum(1)
+        return action_position, action_position + 1 + len(self.behind_action)
+
     def assemble(
         self,
         embed: Callable[[tuple[str, ...]], Float[Tensor, "n D"]],
@@ -42,8 +50,12 @@ class Layout:
         text: Float[Tensor, "P T D"],
         text_mask: Bool[Tensor, "P T"],
         action_token: Float[Tensor, " D"],
+        hidden: Bool[Tensor, "P L"] | None = None,
     ) -> Sequence:
-        """`embed` maps special tokens to their embeddings. Text is right-padded; its mask says how long it is."""
+        """`embed` maps special tokens to their embeddings. Text is right-padded; its mask says how long it is.
+
+        hidden: image tokens that keep their place but that nothing may attend to.
+        """
         num_pairs, device = text.shape[0], text.device
 
         def rows(tokens: Tensor) -> Tensor:
@@ -51,16 +63,17 @@ class Layout:
 
         head = [rows(embed(self.before_image)), image_tokens, rows(embed(self.behind_image))]
         tail = torch.cat([action_token[None].to(text.dtype), embed(self.behind_action)])  # (1 + n, D)
-        start = sum(part.shape[1] for part in head)
-        lengths = text_mask.sum(1)  # (P,)
         room = text.new_zeros(num_pairs, tail.shape[0], text.shape[2])
         embeddings = torch.cat([*head, text, room], dim=1)  # (P, N, D)
-        action_position = start + lengths
+        action_position, lengths = self.ends(image_tokens.shape[1], text_mask)
         # The action token follows each text's own last token; what the text's padding held there is overwritten.
         where = action_position[:, None] + torch.arange(tail.shape[0], device=device)
         embeddings = embeddings.scatter(1, where[..., None].expand(-1, -1, text.shape[2]), rows(tail))
         positions = torch.arange(embeddings.shape[1], device=device)
-        mask = positions < (action_position + tail.shape[0])[:, None]
+        mask = positions < lengths[:, None]
+        if hidden is not None:
+            first = len(self.before_image)
+            mask[:, first : first + hidden.shape[1]] &= ~hidden
         return Sequence(embeddings, mask, action_position)
 
 

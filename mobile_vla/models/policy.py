@@ -1,9 +1,10 @@
 """The policy, its whole forward pass on one screen: frames and texts -> contexts -> windows -> chunks of actions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mobile_vla.batch import Batch, gather_windows
@@ -13,6 +14,8 @@ from mobile_vla.models.loading import Source, load_model
 from mobile_vla.models.lora import AdapterConfig
 from mobile_vla.models.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
 from mobile_vla.preprocessing import Preprocessing
+
+ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +50,12 @@ class Policy(nn.Module):
         policy.base_fingerprint = base
         return policy.eval()
 
-    def forward(self, batch: Batch) -> Float[Tensor, "S W C A"]:
-        """Normalised actions, one chunk for each window position."""
-        return self.head(gather_windows(self.contexts(batch), batch.windows))
+    def forward(self, batch: Batch, edit: ContextEdit | None = None) -> Float[Tensor, "S W C A"]:
+        """Normalised actions, one chunk for each window position; `edit` changes contexts before the head reads them."""
+        contexts = self.contexts(batch)
+        if edit is not None:
+            contexts = edit(contexts)
+        return self.head(gather_windows(contexts, batch.windows))
 
     def contexts(self, batch: Batch) -> Float[Tensor, "P D"]:
         """One context a pair, from the deepest that the batch holds."""
@@ -59,7 +65,17 @@ class Policy(nn.Module):
         if tokens is None:
             assert batch.frames is not None, "a batch holds frames, image tokens or contexts"
             tokens = self.backbone.image_tokens(self.preprocessing(batch.frames))  # (U, L, D)
-        return self.backbone.decode(tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text)
+        return self.backbone.decode(
+            tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text, self._hidden(batch)
+        )
+
+    def _hidden(self, batch: Batch) -> Bool[Tensor, "P L"] | None:
+        """Which image tokens are masked for which pair."""
+        if batch.pair_hidden is None:
+            return None
+        first, behind = batch.pair_hidden.unbind(1)
+        token = torch.arange(self.backbone.num_image_tokens, device=first.device)
+        return (token >= first[:, None]) & (token < behind[:, None])
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What training changes, by name: all that a checkpoint holds."""
