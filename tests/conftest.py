@@ -14,7 +14,7 @@ from PIL import Image
 import tests.typecheck  # noqa: F401  (the hook finds it by name)
 
 # Shapes and types of public boundaries are checked in the tests, and only there.
-CHECKED = ("batch", "actions", "preprocessing", "contexts", "models", "survey", "training")
+CHECKED = ("batch", "actions", "preprocessing", "analysis", "contexts", "models", "survey", "training")
 CHECKED += tuple(
     f"data.{part}"
     for part in (
@@ -26,7 +26,9 @@ CHECKED += tuple(
         "layouts",
         "meaning",
         "plan",
+        "requests",
         "splits",
+        "stills",
         "windows",
     )
 )

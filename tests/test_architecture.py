@@ -10,10 +10,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mobile_vla"
 LEAVES = {"errors", "durable", "locking", "batch", "actions", "preprocessing"}
 MAY_IMPORT = {  # who may import whom, besides the leaves
-    "cli": {"training", "data", "models", "checkpoints", "contexts", "survey"},
-    "training": {"data", "models", "contexts", "checkpoints"},
+    "cli": {"training", "data", "models", "checkpoints", "contexts", "survey", "analysis"},
+    "training": {"data", "models", "contexts", "checkpoints", "analysis"},
     "checkpoints": {"models"},
     "contexts": set(),
+    "analysis": {"contexts"},
     "data": set(),
     "models": set(),
     "survey": {"data"},

@@ -36,6 +36,7 @@ class Context:
     runs: tuple[SavedRun, ...] = ()  # all that run= named
     config_file: Path | None = None  # the saved configuration that run= or config= named, absolute
     rank: int = 0  # of this process among those of one training
+    out: Path | None = None  # the folder that out= names, absolute; None for a default one, and in a sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class Command:
     `saved` says which of the words `run` and `config` this command takes: each loads the configuration that a
     run saved, in place of composing one from groups. `config` is for the command that saved it, to repeat the run.
     `several`: `run` may be a list of runs. `needs_run`: the command does nothing without one.
+    `continues`: whether the folder that `out=` names, which is not empty, holds work of this command to go on with.
     """
 
     name: str
@@ -79,3 +81,4 @@ class Command:
     saved: tuple[str, ...] = field(default=())
     several: bool = False
     needs_run: bool = False
+    continues: Callable[[Path], bool] = field(default=lambda out: False)

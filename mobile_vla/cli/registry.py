@@ -9,6 +9,7 @@ MODULES = {
     "stats": "mobile_vla.cli.stats",
     "train": "mobile_vla.cli.train",
     "eval": "mobile_vla.cli.eval",
+    "probe": "mobile_vla.cli.probe",
     "import": "mobile_vla.cli.import_",
     "export": "mobile_vla.cli.export",
 }

@@ -65,6 +65,7 @@ class Task:
         out, name = composed_values.get("out"), composed_values.get("name")
         values = own_values(self.command, composed_values)
         in_sweep = self.parent is not None
+        chosen = None if out is None or in_sweep else Path(str(out)).expanduser().absolute()
         context = Context(
             command=self.command.name,
             overrides=overrides,
@@ -75,10 +76,10 @@ class Task:
             runs=self._list_runs(values),
             config_file=self.saved.file if self.saved else None,
             rank=rank,
+            out=chosen,
         )
-        chosen = None if out is None or in_sweep else Path(str(out)).expanduser().absolute()
         pinned = None if in_sweep else find_pinned_folder()
-        if chosen is not None and pinned is None and rank == 0:
+        if chosen is not None and pinned is None and rank == 0 and not self.command.continues(chosen):
             check_out(chosen)  # again when it is made: preparing may take a while
         job = self.command.prepare(values, context)
         return self._work(job, context, chosen, pinned)
@@ -119,7 +120,7 @@ class Task:
         if self.parent is not None:
             return create_exclusively(self.parent / context.name)
         if chosen is not None:
-            return create_out(chosen)
+            return chosen if self.command.continues(chosen) else create_out(chosen)
         if is_one_of_several():
             raise UserError("one of several processes: give out=<folder>, so that all of them share it")
         return create_default(context.command, context.name)

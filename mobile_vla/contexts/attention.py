@@ -193,8 +193,8 @@ def _resolve(layers: Sequence[int] | None, count: int) -> list[int]:
     wrong = [layer for layer in layers if not -count <= layer < count]
     if wrong:
         raise UserError(
-            f"probe.attention.layers: there is no layer {wrong[0]}, the text part has {count} layers; expected {-count} "
-            f"to {count - 1}"
+            f"probe.attention.layers: there is no layer {wrong[0]}, the text part has {count} layers; expected "
+            f"{-count} to {count - 1}"
         )
     indices = [layer % count for layer in layers]
     if len(set(indices)) < len(indices):

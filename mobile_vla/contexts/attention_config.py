@@ -30,8 +30,6 @@ class AttentionConfig:
                 f"probe.attention: expected episodes of at least 0 and frames of at least 1, got {self.episodes} and "
                 f"{self.frames}"
             )
-        if self.kind not in ("attention", "rollout"):
-            raise UserError(f"probe.attention.kind must be attention or rollout, got '{self.kind}'")
         if self.layers is None:
             return
         if self.kind == "rollout":

@@ -82,3 +82,8 @@ def map_file(file: Path, spec: TapSpec) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         reason = str(error)
     raise UserError(f"{file}: damaged ({reason}); restore it, or make the store anew")
+
+
+def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """Indices of at most `most` of `count`, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

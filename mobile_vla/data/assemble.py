@@ -5,7 +5,7 @@ every rank takes the same steps, but they are masked, and the batch says which f
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import OWN, Batch, FrameId, PairId
+from mobile_vla.batch import Batch
 from mobile_vla.data.frames import FrameSource
 from mobile_vla.data.opening import BrokenEpisode, printable
 from mobile_vla.data.plan import PlannedBatch
+from mobile_vla.data.requests import Pairs, Shown, WindowRequest
 from mobile_vla.data.schema import Episode
 from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import WindowConfig, chunks_at
@@ -32,86 +33,6 @@ class Tokenize(Protocol):
     def __call__(self, instructions: list[str], /) -> tuple[Tensor, Tensor]: ...
 
     def length(self, instruction: str, /) -> int: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowRequest:
-    """A window to be computed: as recorded, or changed, and then at all of its frames.
-
-    episode  index into the dataset's episodes;  start  first frame
-    donor    index of the episode whose frames, at the same progress, take the place of the own ones
-    still    a picture that takes the place of every frame
-    hidden   first of the image tokens that the decoder cannot attend to, and the one behind their last
-    source   the same window changed otherwise: what gives its contexts to this one's, frame by frame
-    """
-
-    episode: int
-    start: int
-    variant: str = OWN
-    instruction: str | None = None
-    donor: int | None = None
-    still: Still | None = None
-    hidden: tuple[int, int] = (0, 0)
-    source: "WindowRequest | None" = None
-
-    @property
-    def shown_episodes(self) -> set[int]:
-        """Indices of all episodes that this window needs, its own first of all."""
-        shown = {self.episode} if self.donor is None else {self.episode, self.donor}
-        return shown if self.source is None else shown | self.source.shown_episodes
-
-
-Shown = tuple[int, int] | Still  # (episode, frame), or what is no episode's frame
-
-
-class Pairs:
-    """The distinct frames, texts and pairs of a batch, in the order in which they are first asked for."""
-
-    def __init__(self, episodes: Sequence[Episode]):
-        self.episodes = episodes
-        self.frames: dict[Shown, int] = {}  # -> row of `Batch.frames`
-        self.texts: dict[str, int] = {}
-        self.frame_of: list[int] = []
-        self.text_of: list[int] = []
-        self.hidden: list[tuple[int, int]] = []
-        self.source: list[int] = []
-        # With all that a context depends on: two donors of one variant must not be taken for one.
-        self._index: dict[tuple[PairId, Shown, tuple[int, int], int], int] = {}
-
-    @property
-    def ids(self) -> tuple[PairId, ...]:
-        return tuple(id for id, *_ in self._index)
-
-    @property
-    def frame_ids(self) -> tuple[FrameId, ...]:
-        return tuple(
-            FrameId("", 0, shown.id) if isinstance(shown, Still) else FrameId(self.episodes[shown[0]].id, shown[1])
-            for shown in self.frames
-        )
-
-    def add(self, request: WindowRequest, frame: int) -> int:
-        """The number of the pair that stands at `frame` of the requested window."""
-        source = -1 if request.source is None else self.add(request.source, frame)
-        episode = self.episodes[request.episode]
-        text = request.instruction if request.instruction is not None else episode.instruction
-        shown = self._shown(request, frame)
-        pair = PairId(episode.id, frame, text, request.variant), shown, request.hidden, source
-        if pair not in self._index:
-            self._index[pair] = len(self._index)
-            self.frame_of.append(self.frames.setdefault(shown, len(self.frames)))
-            self.text_of.append(self.texts.setdefault(text, len(self.texts)))
-            self.hidden.append(request.hidden)
-            self.source.append(source)
-        return self._index[pair]
-
-    def _shown(self, request: WindowRequest, frame: int) -> Shown:
-        """What is shown at `frame`: a still, its own frame, or the donor's at the same progress."""
-        if request.still is not None:
-            return request.still
-        if request.donor is None:
-            return request.episode, frame
-        progress = self.episodes[request.episode].progress(frame)
-        return request.donor, round(progress * (self.episodes[request.donor].num_frames - 1))
 
 
 class BatchAssembler:

@@ -6,6 +6,7 @@ In: the split that was stored with a run, and the episodes that are there now. O
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 from mobile_vla.data.opening import printable
 from mobile_vla.data.schema import Episode
@@ -13,6 +14,7 @@ from mobile_vla.data.splits import PARTS, Part, StoredSplit
 from mobile_vla.errors import UserError
 
 MOST_GONE, MOST_TRAINED = 5, 10  # that a message names
+OTHER = "other"  # an episode that the run does not know
 
 
 def locate(split: StoredSplit, episodes: Sequence[Episode], part: Part) -> list[Episode]:
@@ -40,7 +42,16 @@ def locate(split: StoredSplit, episodes: Sequence[Episode], part: Part) -> list[
     return [found[id] for id in own]
 
 
-def refuse_trained(split: StoredSplit, episodes: Sequence[Episode]) -> None:
+def find_parts(split: StoredSplit, episodes: Sequence[Episode]) -> dict[str, Part | Literal["other"]]:
+    """Of each episode, by id, the part that the run had its content in; what it was trained on is never called else."""
+    _must_be_read(split, episodes)
+    part_of = {split.recorded[id].fingerprint: part for part in reversed(PARTS) for id in split.parts[part]}
+    return {episode.id: part_of.get(episode.fingerprint, OTHER) for episode in episodes}
+
+
+def refuse_trained(
+    split: StoredSplit, episodes: Sequence[Episode], remedy: str = "evaluate the run's own split"
+) -> None:
     """`UserError` with the list if the run was trained on any of these, whatever they are called now."""
     _must_be_read(split, episodes)
     trained_as = {split.recorded[id].fingerprint: id for id in reversed(split.parts["train"])}
@@ -52,7 +63,7 @@ def refuse_trained(split: StoredSplit, episodes: Sequence[Episode]) -> None:
     if seen:
         raise UserError(
             f"{len(seen)} of {len(episodes)} episodes cannot be called held out, since the run was trained on them: "
-            f"{_list(seen, MOST_TRAINED)}; move them away, or evaluate the run's own split"
+            f"{_list(seen, MOST_TRAINED)}; move them away, or {remedy}"
         )
 
 

@@ -1,9 +1,10 @@
 """Which base weights a checkpoint was trained on, in a line: it holds none of them, so it must know them again."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -18,4 +19,13 @@ def fingerprint(model: nn.Module) -> str:
             return ""
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().to(torch.bfloat16).contiguous().view(torch.int16).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_trained(weights: Mapping[str, Tensor]) -> str:
+    """The same of trained weights, to the last bit: a late step of training is smaller than bfloat16 can tell."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -51,7 +51,7 @@ class Policy(nn.Module):
         return policy.eval()
 
     def forward(self, batch: Batch, edit: ContextEdit | None = None) -> Float[Tensor, "S W C A"]:
-        """Normalised actions, one chunk for each window position; `edit` changes contexts before the head reads them."""
+        """Normalised actions, one chunk for each window position; `edit` changes what the head reads."""
         contexts = self.contexts(batch)
         if edit is not None:
             contexts = edit(contexts)

@@ -5,7 +5,7 @@ import torch
 
 from mobile_vla.contexts.attention import attend
 from mobile_vla.contexts.attention_config import AttentionConfig
-from mobile_vla.contexts.places import start_of
+from mobile_vla.contexts.places import starts_of
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.attention_figure import AttendedFrame
@@ -21,7 +21,7 @@ def attend_frames(
     """
     chosen = assembler.episodes[episode]
     frames = sorted({round(share * (chosen.num_frames - 1)) for share in np.linspace(0, 1, config.frames)})
-    starts = sorted({start_of(frame, assembler.windows.window) for frame in frames})
+    starts = starts_of(frames, assembler.windows.window)
     batch = assembler([WindowRequest(episode=episode, start=start) for start in starts])
     if batch.broken:
         return []

@@ -2,7 +2,7 @@
 
 In: `AttendedFrame`s, see `attending`. Out: a figure that nothing needs to close; a PNG that holds its own caption; the
 caption as text, for TensorBoard. Colours say how many times as much attention a patch gets as if all were given the
-same; all maps of a figure share one scale.
+same; all maps of a figure share one scale, and how much goes to patches at all stands below each.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ from mobile_vla.training.figures import FONTS
 
 COLORS = "inferno"
 OPACITY = 0.6
+LEAST_RANGE = 2.0  # of the colours, so that an even map looks even
 MAX_CAPTION = 90  # characters of an instruction that are drawn; the text beside the figure has all
 
 
@@ -48,8 +49,8 @@ class AttendedFrame:
 
     @property
     def times_even(self) -> Float[np.ndarray, "rows columns"]:
-        """1 where a patch gets what it would get if the look at the image were spread evenly over the patches."""
-        return self.map * self.map.size
+        """What each patch gets of all that goes to patches: 1 where it is what an even spread would give it."""
+        return self.map * (self.map.size / self.map.sum())
 
 
 def film_strip(shown: Sequence[AttendedFrame]) -> Figure:
@@ -116,7 +117,8 @@ def _draw(item: AttendedFrame, plain: Axes, covered: Axes, highest: float) -> No
     corner = (column * width / columns - 0.5, row * height / rows - 0.5)  # pixels' centres are whole numbers
     box = Rectangle(corner, width / columns, height / rows, fill=False, edgecolor="white", linewidth=1)
     covered.add_patch(box)
-    covered.set_xlabel(f"image {item.text_shares['image']:.0%}, patches {item.image_shares['patches']:.0%}", fontsize=6)
+    image, patches = item.text_shares["image"], item.image_shares["patches"]
+    covered.set_xlabel(f"{image:.0%} to the image,\n{patches:.0%} of it to patches", fontsize=6)
     for axis in (plain, covered):
         axis.set_xticks([])
         axis.set_yticks([])
@@ -129,7 +131,7 @@ def _add_color_bar(figure: Figure, axes: np.ndarray, shown: Sequence[AttendedFra
 
 
 def _highest(shown: Sequence[AttendedFrame]) -> float:
-    return max(float(item.times_even.max()) for item in shown)
+    return max(LEAST_RANGE, *(float(item.times_even.max()) for item in shown))
 
 
 def _when(item: AttendedFrame) -> str:

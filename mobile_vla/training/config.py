@@ -7,6 +7,7 @@ from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.figures import FiguresConfig
 from mobile_vla.training.callbacks.guard import GuardConfig
+from mobile_vla.training.callbacks.probe import ProbeCallbackConfig
 from mobile_vla.training.callbacks.stopping import EarlyStoppingConfig
 from mobile_vla.training.module import OptimizationConfig
 from mobile_vla.training.trainer import TrainerConfig
@@ -20,6 +21,7 @@ class CallbacksConfig:
     early_stopping: EarlyStoppingConfig | None = None
     guard: GuardConfig = field(default_factory=GuardConfig)
     figures: FiguresConfig | None = field(default_factory=FiguresConfig)
+    probe: ProbeCallbackConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from mobile_vla.batch import OWN
-from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.meaning import Meanings
 from mobile_vla.data.schema import Episode
 from mobile_vla.training.evaluation import Intervention
 from mobile_vla.training.intervals import ratio_with_interval
+from mobile_vla.training.interventions.instructions import choose_nearest, with_texts
 from mobile_vla.training.metrics import EpisodeSums
 
 SWAP, PARAPHRASE, DONOR = "swap", "paraphrase", "donor"
@@ -66,9 +66,9 @@ class EffectPlan:
         self.length = length
         self.no_dependence = no_dependence
         self.texts: dict[str, list[str | None]] = {
-            SWAP: [self._closest(e.instruction, meanings.swaps(e.instruction, texts), rng) for e in episodes],
+            SWAP: [choose_nearest(e.instruction, meanings.swaps(e.instruction, texts), length, rng) for e in episodes],
             PARAPHRASE: [
-                self._closest(e.instruction, meanings.paraphrases(e.instruction, texts), rng) for e in episodes
+                choose_nearest(e.instruction, meanings.paraphrases(e.instruction, texts), length, rng) for e in episodes
             ],
         }
         order = rng.permutation(len(episodes))
@@ -79,7 +79,7 @@ class EffectPlan:
         found: dict[str, Intervention] = {}
         for name, texts in self.texts.items():
             if self.no_dependence is None and any(text is not None for text in texts):
-                found[name] = self._with_text(texts)
+                found[name] = with_texts(texts)
         if len(self.episodes) > 1:
             found[DONOR] = lambda request: replace(request, donor=self.donors[request.episode])
         return found
@@ -112,22 +112,6 @@ class EffectPlan:
             matched = float(np.mean([self.length(a) == self.length(b) for a, b in pairs]))
         windows = int(tables[name][there][:, sums.columns["windows"]].sum())
         return Effect(ratio=ratio, ci=ci, episodes=int(there.sum()), windows=windows, length_matched=matched)
-
-    def _closest(self, own: str, others: Sequence[str], rng: np.random.Generator) -> str | None:
-        """One of the texts whose length is nearest to the own one's."""
-        if not others:
-            return None
-        gaps = {text: abs(self.length(text) - self.length(own)) for text in sorted(others)}
-        nearest = [text for text, gap in gaps.items() if gap == min(gaps.values())]
-        return nearest[int(rng.integers(len(nearest)))]
-
-    @staticmethod
-    def _with_text(texts: Sequence[str | None]) -> Intervention:
-        def change(request: WindowRequest) -> WindowRequest | None:
-            text = texts[request.episode]
-            return None if text is None else replace(request, instruction=text)
-
-        return change
 
 
 def warnings(effects: Mapping[str, Effect]) -> list[str]:

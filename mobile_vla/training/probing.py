@@ -9,12 +9,13 @@ bits, and whole batches are dealt to ranks.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mobile_vla.batch import Batch, PairId
+from mobile_vla.batch import Batch, FrameId, PairId
 from mobile_vla.contexts.capture import Captured, capture
 from mobile_vla.contexts.places import Places, rows_in, start_of, starts_of
 from mobile_vla.contexts.plans import SamplingPlan
@@ -26,6 +27,8 @@ from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.evaluation import Intervention, Pace
+from mobile_vla.training.interventions.catalog import Variant
+from mobile_vla.training.interventions.subspace import edit_contexts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class ProbedRows:
     predicted, chunks, chunk_mask  what the head predicts at the row's frame, what was recorded (both normalised), and
             which of that counts
     requests  of each row the window that it was taken from; empty where the batch was not made of requests
+    shown   of each row what the model was shown
     """
 
     ids: tuple[PairId, ...]
@@ -44,6 +48,7 @@ class ProbedRows:
     chunks: Float[Tensor, "R C A"]
     chunk_mask: Bool[Tensor, "R C"]
     requests: tuple[WindowRequest, ...] = ()
+    shown: tuple[FrameId, ...] = ()
 
 
 @dataclass
@@ -67,19 +72,35 @@ def probe(
     interventions: Mapping[str, Intervention] | None = None,
     rank: int = 0,
     world: int = 1,
+    todo: Collection[PairId] | None = None,
     progress: Callable[[int, int], None] | None = None,
     pace: Pace | None = None,
 ) -> Outcome:
-    """Hand this rank's rows to `sink`; batch_size counts windows as recorded, variants of them come on top."""
+    """Hand this rank's rows to `sink`; batch_size counts windows as recorded, variants of them come on top.
+
+    todo  rows that are still to come: batches without any are not run, others as a whole, so that bits are the same
+    """
     pace = pace or Pace()
     begun = time.perf_counter()
     outcome = Outcome()
     length = assembler.windows.window
-    batches = list(_batches(plan, assembler, batch_size, interventions or {}))[rank::world]
+    interventions = interventions or {}
+    subspaces = {
+        name: change.subspace
+        for name, change in interventions.items()
+        if isinstance(change, Variant) and change.subspace is not None
+    }
+    batches = list(_batches(plan, assembler, batch_size, interventions))[rank::world]
+    if todo is not None:
+        rows_of = partial(_rows_of, plan=plan, episodes=assembler.episodes, window=length)
+        batches = [requests for requests in batches if any(id in todo for one in requests for id in rows_of(one))]
     device = policy.backbone.action_token.device
     was_training = policy.training
     policy.eval()
     try:
+        mean = None
+        if any(subspace.source is None for subspace in subspaces.values()):
+            mean = mean_context(policy, assembler, plan, batch_size)
         with capture(policy, [*taps, PREDICTED]) as captured:
             for done, requests in enumerate(batches, start=1):
                 asking = time.perf_counter()
@@ -88,9 +109,9 @@ def probe(
                 pace.windows += batch.num_windows
                 lost = lost_windows(batch, assembler.episodes, requests)
                 batch = batch.to(device)
-                policy(batch)
+                policy(batch, edit_contexts(batch, subspaces, mean))
                 rows = collect(captured, batch, plan.frames, lost, requests)
-                counts = torch.tensor([_count_rows(r, plan, assembler.episodes, length) for r in requests])
+                counts = torch.tensor([len(_rows_of(r, plan, assembler.episodes, length)) for r in requests])
                 assert len(rows.ids) == counts[~lost].sum(), f"{len(rows.ids)} rows of {counts[~lost].sum()}"
                 outcome.rows += len(rows.ids)
                 outcome.missing += int(counts[lost].sum())
@@ -102,6 +123,20 @@ def probe(
         policy.train(was_training)
         pace.seconds += time.perf_counter() - begun
     return outcome
+
+
+@torch.no_grad()
+def mean_context(policy: Policy, assembler: BatchAssembler, plan: SamplingPlan, batch_size: int) -> Float[Tensor, " D"]:
+    """Mean over all rows of the plan as recorded, on every rank; on the policy's device."""
+    device = policy.backbone.action_token.device
+    total, count = torch.zeros(policy.backbone.context_width, dtype=torch.float64, device=device), 0
+    for requests in _batches(plan, assembler, batch_size, {}):
+        batch = assembler(requests)
+        places = rows_in(batch, plan.frames)
+        kept = places.pairs[~lost_windows(batch, assembler.episodes, requests)[places.windows]]
+        total += policy.contexts(batch.to(device))[kept.to(device)].double().sum(0)
+        count += len(kept)
+    return (total / max(count, 1)).float()
 
 
 def collect(
@@ -127,13 +162,28 @@ def collect(
         chunks=batch.chunks[at.windows, at.positions],
         chunk_mask=batch.chunk_mask[at.windows, at.positions],
         requests=tuple(requests[window] for window in places.windows.tolist()) if requests else (),
+        shown=tuple(batch.frame_id[row] for row in batch.pair_frame[at.pairs].tolist()) if batch.frame_id else (),
     )
+
+
+def list_rows(
+    plan: SamplingPlan, assembler: BatchAssembler, interventions: Mapping[str, Intervention] | None = None
+) -> list[PairId]:
+    """All rows that a probe hands out: those as recorded, by episode and frame, then those of each variant."""
+    own = [request for requests in _batches(plan, assembler, 1, {}) for request in requests]
+    changed = [_renamed(name, change, request) for name, change in (interventions or {}).items() for request in own]
+    return [
+        id
+        for request in [*own, *changed]
+        if request is not None
+        for id in _rows_of(request, plan, assembler.episodes, assembler.windows.window)
+    ]
 
 
 def lost_windows(
     batch: Batch, episodes: Sequence[Episode], requests: Sequence[WindowRequest] = ()
 ) -> Bool[Tensor, " S"]:
-    """Windows of episodes, or with the frames of donors, whose files went bad: what they show is black.
+    """Windows of episodes, or with frames or contexts of others, whose files went bad: what they show is black.
 
     requests  what the batch was made of; without them all windows are as recorded
     """
@@ -143,8 +193,7 @@ def lost_windows(
     broken = {episode.id for episode in episodes if printable(str(episode.path)) in paths}
     shown = [{batch.pair_id[first].episode} for first in batch.windows[:, 0].tolist()]
     for index, request in enumerate(requests):
-        if request.donor is not None:
-            shown[index].add(episodes[request.donor].id)
+        shown[index] |= {episodes[shown_too].id for shown_too in request.shown_episodes}
     return torch.tensor([bool(ids & broken) for ids in shown])
 
 
@@ -177,11 +226,22 @@ def _batches(
     ]
     for first in range(0, len(own), batch_size):
         requests = own[first : first + batch_size]
-        changed = [(name, change(request)) for name, change in interventions.items() for request in requests]
-        yield requests + [replace(request, variant=name) for name, request in changed if request is not None]
+        changed = [_renamed(name, change, request) for name, change in interventions.items() for request in requests]
+        yield requests + [request for request in changed if request is not None]
 
 
-def _count_rows(request: WindowRequest, plan: SamplingPlan, episodes: Sequence[Episode], window: int) -> int:
+def _rows_of(request: WindowRequest, plan: SamplingPlan, episodes: Sequence[Episode], window: int) -> list[PairId]:
     """Rows that this window is run for."""
-    frames = plan.frames[episodes[request.episode].id]
-    return sum(start_of(frame, window) == request.start for frame in frames)
+    episode = episodes[request.episode]
+    text = episode.instruction if request.instruction is None else request.instruction
+    return [
+        PairId(episode.id, frame, text, request.variant)
+        for frame in plan.frames[episode.id]
+        if start_of(frame, window) == request.start
+    ]
+
+
+def _renamed(name: str, change: Intervention, request: WindowRequest) -> WindowRequest | None:
+    """The window changed, and called so."""
+    changed = change(request)
+    return None if changed is None else replace(changed, variant=name)

@@ -36,6 +36,7 @@ from mobile_vla.training.callbacks.epoch_loss import EpochLoss
 from mobile_vla.training.callbacks.faults import FaultKeeper
 from mobile_vla.training.callbacks.figures import Figures
 from mobile_vla.training.callbacks.guard import StepGuard
+from mobile_vla.training.callbacks.probe import StoreContexts, describe_stored
 from mobile_vla.training.callbacks.progress import show_progress_of_training
 from mobile_vla.training.callbacks.reference import BaselineReference
 from mobile_vla.training.callbacks.stopping import StopAfterSteps, StopAfterTime, StopOnSignal, StopWithoutProgress
@@ -117,6 +118,8 @@ class Training:
         for part in ("train", "validation"):
             if (windows := data.plan(part).num_windows) < world:
                 raise UserError(f"{windows} {part} windows cannot be dealt to {world} devices; use fewer devices")
+        if config.callbacks.probe is not None:
+            notes += describe_stored(config.callbacks.probe, data)
         return cls(
             config=config,
             plain=plain,
@@ -179,6 +182,7 @@ class Training:
         board = Board(out, resumed_at, every) if self.config.logger.tensorboard else None
         table = CsvMetrics(out / "metrics.csv", every) if self.config.logger.csv else None
         throughput = Throughput()
+        contexts = self._store_contexts(policy, out, board)
         checkpoints = RunCheckpoints(self.config.callbacks.checkpoint, out, self.resumed, table)
         num_files = len(self.dataset.episodes) + len(self.dataset.faults)
         faults = FaultKeeper(out / "faults.json", self.config.data.max_fault_share, num_files)
@@ -186,9 +190,12 @@ class Training:
             self.config.trainer,
             self.machine,
             out,
-            [*self._callbacks(throughput, baselines), faults, checkpoints],
+            [*self._callbacks(throughput, baselines), *contexts, faults, checkpoints],
             [logger for logger in (board, table) if logger is not None],
         )
+        for stored in contexts:
+            policy.to(trainer.strategy.root_device)  # where training puts it anyway
+            stored.measure()
         steps = self.data.steps_per_epoch(trainer.world_size)
         module = PolicyModule(
             policy,
@@ -266,6 +273,13 @@ class Training:
             shown = first_windows[: config.figures.windows]
             found.append(Figures(self.data.assembler(episodes), shown, config.figures.every_n_epochs))
         return found
+
+    def _store_contexts(self, policy: Policy, out: Path, board: Board | None) -> list[StoreContexts]:
+        """One, or none."""
+        config = self.config.callbacks.probe
+        if config is None:
+            return []
+        return [StoreContexts(config, policy, self.config.model, self.data, self.machine.precision, out, board)]
 
     def _describe(self, out: Path, board: Board | None, resumed_at: int | None) -> None:
         """What the folder holds besides the trainer's own files."""

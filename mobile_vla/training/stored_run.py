@@ -18,10 +18,10 @@ from mobile_vla.checkpoints.trained import action_space, load_trained, read_chec
 from mobile_vla.data.catalog import scan
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import DataConfig, Dataset, Progress, fit_actions, open_dataset
-from mobile_vla.data.held_out import locate, refuse_trained
+from mobile_vla.data.held_out import find_parts, locate, refuse_trained
 from mobile_vla.data.label_table import join_labels
 from mobile_vla.data.schema import Episode
-from mobile_vla.data.splits import Split, StoredSplit, load_split
+from mobile_vla.data.splits import Part, Split, StoredSplit, load_split
 from mobile_vla.errors import UserError
 from mobile_vla.models.loading import Source, open_source
 from mobile_vla.models.policy import Policy
@@ -31,6 +31,7 @@ from mobile_vla.training.settings import flatten
 from mobile_vla.training.trainer import Machine, TrainerConfig, choose_machine
 
 HeldOutPart = Literal["validation", "test"]
+WHOLE = "all"  # of the episodes, those that were trained on among them
 AS_TRAINED = ("model.", "data.components", "data.bounds", "data.chunk")
 FREE = ("model.weights", "model.gradient_checkpointing")  # the base weights are known by their fingerprint
 
@@ -121,8 +122,8 @@ class StoredRun:
         wanted = devices[0] if isinstance(devices, tuple) else 0
         return torch.device("cuda", wanted if wanted < torch.cuda.device_count() else 0)
 
-    def policy(self) -> Policy:
-        """Built anew with the checkpoint's weights, on `device`, in eval mode."""
+    def policy(self, device: torch.device | None = None) -> Policy:
+        """Built anew with the checkpoint's weights, on `device` or its own one, in eval mode."""
         policy = Policy.build(
             self.config.model,
             self.source,
@@ -131,7 +132,7 @@ class StoredRun:
             self.machine.compute_dtype,
         )
         load_trained(policy, self.checkpoint)
-        return policy.to(self.device)
+        return policy.to(device or self.device)
 
     def open_data(self, progress: Progress | None = None) -> Dataset:
         """The episodes at `data.root`; actions keep the run's bounds, whatever these episodes' own are."""
@@ -170,13 +171,32 @@ class StoredRun:
             no_training=no_training,
         )
 
+    def look_into(
+        self, wanted: Part | Literal["all"] | None, progress: Progress | None = None
+    ) -> tuple[EpisodeDataModule, dict[str, str]]:
+        """Episodes to look into, all of them the validation part; and of each, by id, the part that the run had it in.
+
+        wanted  a part of the run's own split, wherever its files are now; `all` episodes at `data.root`; with None
+                these too, and `UserError` with the list where one of them was trained on
+        """
+        dataset = self.open_data(progress)
+        own = wanted is not None and wanted != WHOLE
+        chosen = self._own(dataset, wanted) if own else list(dataset.episodes)
+        if wanted not in ("train", WHOLE):
+            refuse_trained(self.split, chosen, "take them for what they are with split=all")
+        parts: dict[str, str] = {**find_parts(self.split, chosen)}
+        if own:
+            parts = dict.fromkeys(parts, wanted)
+        alone = Split({"train": (), "validation": tuple(episode.id for episode in chosen), "test": ()})
+        return self.data_module(dataset, alone), parts
+
     def data_module(self, dataset: Dataset, split: Split) -> EpisodeDataModule:
         """Batches of these episodes as the run's policy reads them; a file that goes bad meanwhile is an error."""
         prompter = Prompter(self.source.tokenizer, self.config.model.prompt)
         config = replace(self.config.data, faults="error")
         return EpisodeDataModule(config, dataset, split, self.actions, prompter, seed=self.config.seed)
 
-    def _own(self, dataset: Dataset, part: HeldOutPart) -> list[Episode]:
+    def _own(self, dataset: Dataset, part: Part) -> list[Episode]:
         """The run's episodes of a part, each with the instruction that the run has it under."""
         found = locate(self.split, dataset.episodes, part)
         if self.config.data.instructions != self.trained_on.instructions:

@@ -8,9 +8,11 @@ from omegaconf import OmegaConf
 
 from mobile_vla.cli.typed import build
 from mobile_vla.training.config import TrainConfig
+from mobile_vla.training.context_probe import ProbeConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(f"{file.parent.relative_to(CONF)}={file.stem}" for file in CONF.rglob("*.yaml") if file.parent != CONF)
+PROBES = [option for option in OPTIONS if option.startswith("probe=")]
 
 
 def composed(*overrides: str) -> TrainConfig:
@@ -19,9 +21,16 @@ def composed(*overrides: str) -> TrainConfig:
     return build(TrainConfig, {k: v for k, v in plain.items() if k not in ("out", "name", "run", "config")})
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", sorted(set(OPTIONS) - set(PROBES)))
 def test_every_option_is_valid(option: str):
     composed(option)
+
+
+@pytest.mark.parametrize("option", PROBES)
+def test_every_probe_is_valid_and_the_default_one_is_pythons(option: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plain = OmegaConf.to_container(compose("probe", [option, "data.root=episodes"]), resolve=True)["probe"]
+    assert build(ProbeConfig, plain) == ProbeConfig() or option != "probe=default"
 
 
 def test_the_labs_recipe_is_the_labs():

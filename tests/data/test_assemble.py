@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import OWN
+from mobile_vla.batch import OWN, FrameId
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest, runs
 from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.plan import PlannedBatch, Span
+from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
 from mobile_vla.training.losses import masked_huber
@@ -170,6 +171,66 @@ def test_two_donors_of_one_episode_are_told_apart(new_assembler):
     assert [shown(batch, w, 0)[0] for w in range(2)] == [1, 3]
 
 
+STILL = Still.of("blank", torch.full((2, 2, 3), 200, dtype=torch.uint8))
+
+
+def test_a_still_stands_in_every_place_of_its_windows_and_once_in_the_batch(new_assembler):
+    own = [WindowRequest(episode=0, start=2), WindowRequest(episode=2, start=0)]
+    changed = [replace(request, variant="blank", still=STILL) for request in own]
+    batch = new_assembler()([*own, *changed])
+    assert len(batch.frames) == 8 + 3 + 1
+    for w, request in enumerate(changed, start=2):
+        for p, pair in enumerate(batch.window_pairs(w)):
+            assert (batch.frames[batch.pair_frame[batch.windows[w, p]]] == 200).all()
+            assert pair == (str(request.episode), request.start + p, TEXTS[request.episode], "blank")
+    assert torch.equal(batch.windows[2:] < 0, batch.windows[:2] < 0)
+    assert torch.equal(batch.chunks[2:], batch.chunks[:2])
+
+
+def test_a_batch_of_stills_alone_reads_nothing(new_assembler):
+    pictures = Pictures()
+    batch = new_assembler(pictures)([WindowRequest(episode=0, start=0, still=STILL)])
+    assert pictures.reads == []
+    assert batch.frames.shape == (1, 2, 2, 3)
+
+
+@given(requests=st.lists(CHANGED, min_size=1, max_size=6))
+def test_a_frames_identity_is_what_it_shows(new_assembler, requests):
+    batch = new_assembler()([*requests, replace(requests[0], variant="blank", still=STILL)])
+    for id, pixels in zip(batch.frame_id, batch.frames, strict=True):
+        if id.still:
+            assert (id, pixels[0, 0, 0]) == (FrameId("", 0, STILL.id), 200)
+        else:
+            assert id == FrameId(str(int(pixels[0, 0, 0])), int(pixels[0, 0, 1]))
+    assert len(set(batch.frame_id)) == len(batch.frame_id)
+
+
+def test_hidden_image_tokens_are_those_of_their_window_alone(new_assembler):
+    own = WindowRequest(episode=0, start=0)
+    requests = [own, *(replace(own, variant="mask", hidden=run) for run in ((0, 4), (4, 8)))]
+    batch = new_assembler()(requests)
+    assert batch.frames.shape[0] == 8
+    for w, request in enumerate(requests):
+        assert {tuple(batch.pair_hidden[pair].tolist()) for pair in batch.windows[w].tolist()} == {request.hidden}
+    assert new_assembler()([own]).pair_hidden is None
+
+
+def test_a_source_is_the_same_frame_changed_otherwise(new_assembler):
+    """For every place of the window, in pairs that no window needs to hold; the own pairs have none."""
+    own = WindowRequest(episode=0, start=3)
+    source = replace(own, variant="donor", donor=1)
+    batch = new_assembler()([own, replace(own, variant="inside", source=source)])
+    assert len(batch.pair_id) == 24
+    assert [pair.variant for pair in batch.window_pairs(1)] == ["inside"] * 8
+    for p in range(8):
+        assert batch.pair_source[batch.windows[0, p]] == -1
+        given = int(batch.pair_source[batch.windows[1, p]])
+        assert batch.pair_id[given] == ("0", 3 + p, "go left", "donor")
+        assert batch.frame_id[batch.pair_frame[given]] == FrameId("1", round((3 + p) / 17 * 11))
+    assert len(new_assembler()([own, replace(own, variant="inside", source=source), source]).pair_id) == 24
+    assert new_assembler()([own]).pair_source is None
+
+
 def test_a_planned_batch_is_its_windows_as_recorded(new_assembler):
     assembler = new_assembler(stride=2)
     planned = PlannedBatch((Span(0, 1, 3), Span(2, 0, 1), Span(1, 0, 2)), denominator=77)
@@ -284,6 +345,17 @@ class TestFilesThatGoBad:
     def test_nothing_left_at_all_is_the_users_to_mend(self, skipping):
         with pytest.raises(UserError, match=r"none of 4 files can be read any more; the first, 0\.h5: is gone"):
             skipping("0", "1", "2", "3")([WindowRequest(episode=1, start=0)])
+
+    def test_a_still_of_a_broken_episode_is_masked_and_shown_all_the_same(self, skipping):
+        own = WindowRequest(episode=1, start=0)
+        batch = skipping("1")([own, replace(own, variant="blank", still=STILL), WindowRequest(episode=0, start=0)])
+        assert batch.chunk_mask.any((1, 2)).tolist() == [False, False, True]
+        assert (batch.frames[batch.pair_frame[batch.windows[1, 0]]] == 200).all()
+
+    def test_a_window_with_a_broken_source_is_masked(self, skipping):
+        own = WindowRequest(episode=0, start=0)
+        batch = skipping("3")([own, replace(own, variant="inside", source=replace(own, variant="donor", donor=3))])
+        assert batch.chunk_mask.any((1, 2)).tolist() == [True, False]
 
     @pytest.mark.parametrize("bad", ["0", "3"])
     def test_a_window_with_a_broken_donor_is_masked_and_so_is_a_broken_ones_own(self, skipping, bad):

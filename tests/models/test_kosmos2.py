@@ -68,6 +68,37 @@ def test_layout_kosmos2_equals_kosmos2_forward_over_the_processors_sequence(tiny
         torch.testing.assert_close(row, hidden[0, -1], **TOLERANCE)
 
 
+@pytest.mark.parametrize("layout", ["robovlms", "kosmos2"])
+@torch.no_grad()
+def test_hidden_image_tokens_are_as_if_they_were_not_there_and_the_others_keep_their_positions(tiny, layout):
+    """Against the decoder over a sequence without them, with the positions of what is left written out."""
+    policy = tiny.stir(tiny.make_policy(layout=layout))
+    batch = tiny.make_batch(policy, PAIRS)
+    model, parts = policy.backbone.model, policy.backbone.layout
+    hidden = torch.zeros(len(PAIRS), 8, dtype=torch.bool)
+    for pair, tokens in enumerate([[0], [7], [2, 3, 4], [], range(8)]):
+        hidden[pair, list(tokens)] = True
+    image = policy.backbone.image_tokens(policy.preprocessing(batch.frames))
+    given = image, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text
+    contexts = policy.backbone.decode(*given, hidden)
+    embed = model.text_model.model.embed_tokens
+    begin, behind, end = (
+        embed(torch.tensor(offline_tokenizer().convert_tokens_to_ids(list(tokens)), dtype=torch.int64))
+        for tokens in (parts.before_image, parts.behind_image, parts.behind_action)
+    )
+    for row, (frame, text), unseen in zip(contexts, PAIRS, hidden, strict=True):
+        words = embed(torch.tensor(prompt_ids(policy, tiny.texts[text])))
+        sequence = torch.cat([begin, image[frame], behind, words, policy.backbone.action_token[None], end])
+        kept = torch.ones(len(sequence), dtype=torch.bool)
+        kept[len(begin) : len(begin) + 8] = ~unseen
+        positions = kept.nonzero()[:, 0] + 2  # where transformers begins to count
+        states = model.text_model(
+            inputs_embeds=sequence[kept][None], position_ids=positions[None], use_cache=False
+        ).last_hidden_state[0]
+        torch.testing.assert_close(row, states[-1 - len(end)], **TOLERANCE)
+    assert torch.equal(policy.backbone.decode(*given), policy.backbone.decode(*given, torch.zeros_like(hidden)))
+
+
 @torch.no_grad()
 def test_the_context_is_read_at_the_action_token_behind_the_layer_norm(tiny):
     """Without the decoder's own scale and shift every context has mean 0 and variance 1."""

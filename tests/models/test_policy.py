@@ -48,6 +48,28 @@ def test_the_deepest_tensor_of_a_batch_feeds_the_head(tiny, policy):
     assert torch.equal(policy(replace(batch, frames=None, contexts=policy.contexts(batch))), expected)
 
 
+@torch.no_grad()
+def test_a_pairs_hidden_run_of_image_tokens_is_its_own(tiny, policy):
+    batch = tiny.make_batch(policy, PAIRS)
+    runs = torch.tensor([[0, 0], [0, 3], [7, 8], [2, 2], [0, 8]])
+    tokens = policy.backbone.image_tokens(policy.preprocessing(batch.frames))
+    mask = torch.tensor([[low <= token < high for token in range(8)] for low, high in runs.tolist()])
+    expected = policy.backbone.decode(tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text, mask)
+    found = policy.contexts(replace(batch, pair_hidden=runs))
+    assert torch.equal(found, expected)
+    moved = (found - policy.contexts(batch)).abs().amax(1) > 1e-4
+    assert moved.tolist() == [False, True, True, False, True]
+
+
+@torch.no_grad()
+def test_an_edit_comes_between_contexts_and_head(tiny, policy):
+    batch = tiny.make_batch(policy, PAIRS, [[0, 1, 2], [2, 3, 4]])
+    contexts = policy.contexts(batch)
+    expected = policy.head(gather_windows(contexts * 2 + 1, batch.windows))
+    assert torch.equal(policy(batch, lambda rows: rows * 2 + 1), expected)
+    assert torch.equal(policy(batch, None), policy.head(gather_windows(contexts, batch.windows)))
+
+
 def test_a_built_policy_evaluates(tiny):
     policy = tiny.make_policy(lora={"dropout": 0.5})
     assert not any(module.training for module in policy.modules())

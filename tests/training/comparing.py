@@ -1,8 +1,10 @@
 """What two run folders differ in, entry by entry: two runs of one training must not differ in anything."""
 
+import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -36,8 +38,16 @@ def compare_checkpoints(found: Path, expected: Path) -> list[str]:
 
 
 def read_scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) by tag, in TensorBoard's own order; of what a clock measured the steps only."""
-    board = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    """(step, value) by tag, in TensorBoard's own order; of what a clock measured the steps only.
+
+    TensorBoard reads files by name, which begins with the second and ends with a count: of several in one second, as
+    only tests make them, it would read the tenth before the second.
+    """
+    files = sorted(run.glob("events.out.tfevents.*"), key=lambda file: [part.zfill(9) for part in file.name.split(".")])
+    with TemporaryDirectory() as ordered:
+        for index, file in enumerate(files):
+            shutil.copyfile(file, Path(ordered) / f"events.out.tfevents.{index:09d}")
+        board = EventAccumulator(ordered, size_guidance={"scalars": 0}).Reload()
     return {
         tag: [(event.step, 0.0 if tag.startswith(CLOCK) else event.value) for event in board.Scalars(tag)]
         for tag in board.Tags()["scalars"]

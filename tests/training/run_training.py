@@ -7,7 +7,7 @@ result and ends with the exit code of the command line.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from lightning.pytorch import Callback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mobile_vla.contexts.plans import PlanConfig
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
 from mobile_vla.durable import write_text
@@ -28,6 +29,7 @@ from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.guard import GuardConfig
+from mobile_vla.training.callbacks.probe import ProbeCallbackConfig
 from mobile_vla.training.callbacks.stopping import EarlyStoppingConfig
 from mobile_vla.training.config import CallbacksConfig, TrainConfig
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
@@ -49,6 +51,7 @@ def make_config(
     checkpoint: Group | None = None,
     guard: Group | None = None,
     early_stopping: Group | None = None,
+    probe: Group | None = None,
     seed: int = 0,
 ) -> TrainConfig:
     """Dropout on, a schedule that moves, several batches a step with an incomplete last one, 3 epochs of 4 steps."""
@@ -71,8 +74,13 @@ def make_config(
             checkpoint=CheckpointConfig(**{**kept, **(checkpoint or {})}),
             guard=GuardConfig(**(guard or {})),
             early_stopping=EarlyStoppingConfig(**early_stopping) if early_stopping else None,
+            probe=_probe(**probe) if probe else None,
         ),
     )
+
+
+def _probe(plan: Group, taps: Sequence[str] = ("context",), **settings: Any) -> ProbeCallbackConfig:
+    return ProbeCallbackConfig(plan=PlanConfig(**plan), taps=tuple(taps), **settings)
 
 
 def plain_of(config: TrainConfig) -> dict[str, Any]:

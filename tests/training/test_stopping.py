@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 
 from mobile_vla.errors import Interrupted
 from mobile_vla.training.callbacks import stopping
+from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
 from mobile_vla.training.callbacks.stopping import EarlyStoppingConfig, StopAfterTime, StopOnSignal
 from tests.training.comparing import differences
 from tests.training.run_training import make_config, train
@@ -77,8 +78,8 @@ def test_a_signal_in_the_last_validation_leaves_the_rest_for_later(trainings, wh
 def test_a_second_signal_leaves_at_once(trainings, whole, tmp_path):
     """In the midst of a step, so that nothing in memory can be trusted: what was saved before is what is left."""
     out = tmp_path / "run"
-    attempt = trainings.start(out, nap_s=0.5)
-    assert attempt.until(lambda: (out / "metrics.csv").exists() and attempt.phase() == b"t")
+    attempt = trainings.start(out, nap_s=3.0)
+    assert attempt.until((out / "checkpoints" / "last.ckpt").exists)
     before = stands(out)
     attempt.send(signal.SIGTERM)
     assert attempt.until(lambda: "once more to stop at once" in attempt.said())
@@ -153,6 +154,20 @@ def test_max_steps_ends_with_a_validation_and_can_be_raised(episode_files, unlim
     lines = differences(out, unlimited)
     allowed = ("config/trainer/max_steps", *(OF_THE_STOP if done else ()))
     assert [line for line in lines if not any(name in line for name in allowed)] == []
+
+
+def test_the_validation_of_a_stop_displaces_no_best_checkpoint(episode_files, tmp_path, monkeypatch):
+    """A run that goes on has never had it; until then it may be the best there is."""
+
+    def fall(self, trainer, module):
+        self._validated = 1 / trainer.global_step
+
+    monkeypatch.setattr(RunCheckpoints, "on_validation_end", fall)
+    limits = {"max_epochs": 2, "max_steps": STEPS + 2}
+    found = train(tmp_path / "run", make_config(episode_files, trainer=limits, checkpoint={"save_top_k": 1}))
+    best = sorted(file.name for file in (tmp_path / "run" / "checkpoints").glob("epoch=*"))
+    assert best == ["epoch=000-val_loss=0.25000.ckpt", "epoch=001-val_loss=0.16667.ckpt"]
+    assert found["checkpoint"].endswith(best[1])
 
 
 def test_early_stopping_waits_for_its_patience_and_stays_stopped(episode_files, tmp_path):

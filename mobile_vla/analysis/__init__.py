@@ -1,0 +1,1 @@
+"""What stored contexts hold, told from the stores alone: no model, no torch."""

@@ -1,0 +1,219 @@
+"""`mobile-vla probe`: one validation epoch that stores what the tap points hold, no training.
+
+In: a run, or a model that was never trained; which episodes, which of their frames, which taps. Out: a store of contexts
+in `<out>/contexts/`, and `probe.json`, figures and TensorBoard events that describe it.
+"""
+
+import signal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobile_vla.cli.command import Command, Context, Job, Report
+from mobile_vla.cli.findings_table import rows_of_notes
+from mobile_vla.cli.output import make_file_name
+from mobile_vla.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from mobile_vla.contexts.reader import Store
+    from mobile_vla.data.dataset import Progress
+    from mobile_vla.training.context_probe import ContextProbe, Probed
+    from mobile_vla.training.probe_subject import Subject
+
+PARTS = ("validation", "test", "train", "all")
+MACHINE = ("trainer.accelerator=", "trainer.precision=")
+STORE, REPORT = "contexts", "probe.json"
+
+
+def prepare(config: dict[str, Any], context: Context) -> Job:
+    """Open the run or the model and its episodes, plan the rows, measure the taps; the job stores."""
+    from mobile_vla.cli.progress import show_steps
+    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
+
+    quiet_libraries()
+    from mobile_vla.cli.typed import build
+    from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
+
+    quiet_loggers()
+    if config["split"] not in (None, *PARTS):
+        raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
+    wanted = build(ProbeConfig, config.pop("probe"), "probe")
+    _refuse_ranks_without_torchrun(context)
+    before = None if wanted.before is None else _open_before(wanted.before)
+    shown = context.rank == 0
+    with show_steps(enabled=shown) as progress:
+        subject = _open(config, context, progress)
+    probe = ContextProbe.prepare(wanted, subject, context.out or Path.cwd())
+    if shown:
+        print("\n".join(probe.describe()), flush=True)
+
+    def run(out: Path) -> Report:
+        try:
+            with show_steps(enabled=shown) as progress:
+                probed = probe.run(out, progress)
+        except KeyboardInterrupt:
+            stopped = f"interrupted; what was stored stays: go on with the same words and out={out}"
+            raise Interrupted(stopped, signal.SIGINT) from None
+        except UserError as error:
+            raise UserError(f"{error}; what was stored stays: go on with the same words and out={out}") from error
+        return _report(probe, probed, before, out) if shown else Report(payload={})
+
+    return Job(run=run)
+
+
+def _open_before(text: str) -> "Store":
+    from mobile_vla.contexts.reader import open_store
+
+    folder = Path(text).expanduser().absolute()
+    return open_store(folder / STORE if (folder / STORE).is_dir() else folder)
+
+
+def _refuse_ranks_without_torchrun(context: Context) -> None:
+    """Several processes that do not know of each other would each store everything."""
+    from mobile_vla.training.processes import Processes
+
+    world = Processes.find().world
+    typed = [text for text in context.overrides if text.startswith(("trainer.devices=", "trainer.num_nodes="))]
+    alone = all(text.partition("=")[2] in ("1", "auto") for text in typed)
+    if world == 1 and (context.rank > 0 or not alone):
+        raise UserError(
+            f"{typed[0] if typed else 'one of several processes'}: probe starts no processes of its own; start them "
+            "with torchrun --nproc-per-node=<N> -m mobile_vla probe ... out=<folder>"
+        )
+
+
+def _open(config: dict[str, Any], context: Context, progress: "Progress") -> "Subject":
+    from mobile_vla.cli.typed import build
+    from mobile_vla.data.dataset import DataConfig
+    from mobile_vla.training.config import TrainConfig
+    from mobile_vla.training.probe_subject import Subject
+    from mobile_vla.training.stored_run import StoredRun
+
+    settings = build(TrainConfig, {key: value for key, value in config.items() if key not in ("checkpoint", "split")})
+    if not context.runs:
+        if config["checkpoint"] != "best":
+            raise UserError(f"checkpoint={config['checkpoint']} is a run's: give run=<folder> as well")
+        return Subject.untrained(settings, config["split"], progress)
+    run = context.runs[0]
+    stored = StoredRun.open(
+        run.folder,
+        settings,
+        str(config["checkpoint"]),
+        trained_on=build(DataConfig, run.saved["data"], "data"),
+        insist_on_machine=any(text.startswith(MACHINE) for text in context.overrides),
+    )
+    return Subject.of_run(stored, config["split"], progress)
+
+
+def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out: Path) -> Report:
+    """Describe the store: numbers, figures, TensorBoard."""
+    from mobile_vla.analysis.description import describe_tap
+    from mobile_vla.analysis.description_figure import draw_descriptions, draw_map, save_figure
+    from mobile_vla.analysis.drift import Drift, find_drift
+    from mobile_vla.training.attention_figure import film_strip, save_png
+    from mobile_vla.training.probe_board import ProbeBoard
+
+    store, subject = probed.store, probe.subject
+    described = {tap: describe_tap(store, tap) for tap in store.taps}
+    save_figure(draw_descriptions(described), out / "spectra.png")
+    label = next(iter(probe.config.plan.by), None)
+    for number, tap in enumerate(store.taps):
+        save_figure(draw_map(store, tap, label), out / f"map_{number}_{make_file_name(tap)}.png")
+    drifts = {} if before is None else {tap: find_drift(before, store, tap) for tap in store.taps}
+    numbers = {tap: found.scalars() for tap, found in described.items()}
+    for tap, drift in drifts.items():
+        numbers[tap] |= drift.scalars() if isinstance(drift, Drift) else {}
+    strips = {}
+    for number, frames in enumerate(probe.attended()):
+        strips[f"attention/{number}"] = strip = film_strip(frames)
+        save_png(strip, out / f"attention_{number}.png", frames)
+    board = ProbeBoard(store, probe.episodes, subject.data.dataset.frames, subject.run["step"] or 0)
+    notes = board.write(out, numbers, strips)
+    notes += [f"no drift: {drift}" for drift in drifts.values() if isinstance(drift, str)]
+    if not subject.trained:
+        notes.insert(0, "predicted chunks are not stored: the head was never trained, and its answers mean nothing")
+    computed = min(probed.computed, len(store))
+    payload = {
+        **subject.run,
+        "trained": subject.trained,
+        "split": subject.split,
+        "data": [str(root.path) for root in subject.config.data.roots()],
+        "contexts": str(out / STORE),
+        "rows": len(store),
+        "rows_computed": computed,
+        "episodes": store.manifest.episodes,
+        "parts": _count(store.column("part")),
+        "variants": _count(store.column("variant")),
+        "plan": probe.plan.to_plain(),
+        "taps": store.manifest.to_json()["taps"],
+        "fingerprints": store.manifest.info.fingerprints,
+        "bytes": sum(file.stat().st_size for file in (out / STORE).rglob("*") if file.is_file()),
+        "description": {tap: found.to_plain() for tap, found in described.items()},
+        "before": None if before is None else str(before.folder),
+        "drift": {tap: asdict(drift) for tap, drift in drifts.items() if isinstance(drift, Drift)} or None,
+        "accelerator": subject.machine.accelerator,
+        "precision": subject.machine.precision,
+        "windows_per_s": probed.pace.windows_per_s if probed.pace.windows else None,
+        "data_wait_share": probed.pace.data_wait_share if probed.pace.windows else None,
+        "seconds": probed.seconds,
+        "notes": notes,
+    }
+    return Report(payload=payload, table=_table(payload))
+
+
+def _table(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    parts = ", ".join(f"{count} {part}" for part, count in found["parts"].items())
+    variants = ", ".join(f"{count} {name}" for name, count in found["variants"].items())
+    there = found["rows"] - found["rows_computed"]
+    rows = [
+        ("rows", f"{found['rows']} of {found['episodes']} episodes" + (f", {there} stored before" if there else "")),
+        ("parts of the run's split", parts or "none: nothing was trained"),
+        ("variants", variants),
+        ("on disk", f"{found['bytes'] / 1e6:.1f} MB"),
+    ]
+    for tap, told in found["description"].items():
+        raw, z = told["raw"], told["z"]
+        rank = "no dimension varies"
+        if raw is not None and z is not None:
+            rank = (
+                f"effective rank {raw['effective_rank']:.1f} of {told['dimensions']} (z-scored "
+                f"{z['effective_rank']:.1f}), first component {raw['top_share']:.0%} (z-scored {z['top_share']:.0%})"
+            )
+        rows.append((tap, f"{rank}   over {told['vectors']} vectors of {told['rows']} rows"))
+        counts = (f"{len(told[name])} {name}" for name in ("dead", "constant", "massive"))
+        rows.append(("", f"dimensions: {', '.join(counts)}; length {told['norm']['mean']:.2f}"))
+    for tap, drift in (found["drift"] or {}).items():
+        cosine = "" if drift["cosine"] is None else f", cosine {drift['cosine']:.2f}"
+        rows.append((f"drift of {tap}", f"{drift['distance']:.2f} spreads{cosine}   over {drift['rows']} rows"))
+    if found["windows_per_s"] is not None:
+        speed = f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of it waiting for data"
+        rows.append(("speed", speed))
+    return [*rows, *rows_of_notes(found["notes"])]
+
+
+def _count(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(value for value in values if value is not None).items()))
+
+
+def _continues(out: Path) -> bool:
+    """Whether a probe was begun there and not reported; a run's own folder, which has a configuration, is none."""
+    return (out / STORE).is_dir() and not (out / REPORT).exists() and not (out / "config.yaml").exists()
+
+
+COMMAND = Command(
+    name="probe",
+    summary="Stores what a policy's tap points hold on episodes: one validation epoch, no training.",
+    examples=(
+        "mobile-vla probe run=runs/train/2026-01-31_09-00-00_demo",
+        "mobile-vla probe run=runs/train/2026-01-31_09-00-00_demo probe.taps=[context,text_layer_12,image_tokens]",
+        "mobile-vla probe run=runs/train/2026-01-31_09-00-00_demo probe.variants=[swap,donor] probe.plan.kind=all",
+        "mobile-vla probe run=runs/train/2026-01-31_09-00-00_demo data.root=other_episodes checkpoint=last",
+        "mobile-vla probe model=kosmos2 data.root=episodes",
+        "mobile-vla probe run=runs/train/2026-01-31_09-00-00_demo out=runs/probe/2026-02-01_10-00-00_interrupted",
+    ),
+    prepare=prepare,
+    saved=("run",),
+    continues=_continues,
+)

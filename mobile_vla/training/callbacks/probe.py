@@ -1,0 +1,217 @@
+"""Stores contexts while training runs, those that validation computes anyway: in `<run>/contexts/epoch_<NNN>/`.
+
+In: validation batches, as they pass. Out: a complete store of each due epoch, and its numbers in TensorBoard. Training
+computes what it computes without: hooks only read, and nothing draws at random.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mobile_vla.analysis.trends import trace
+from mobile_vla.batch import Batch
+from mobile_vla.contexts.manifest import StoreInfo
+from mobile_vla.contexts.merge import complete
+from mobile_vla.contexts.plans import PlanConfig
+from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.contexts.rows import RowId
+from mobile_vla.contexts.sampling import make_plan
+from mobile_vla.contexts.taps import resolve_taps
+from mobile_vla.data.datamodule import EpisodeDataModule
+from mobile_vla.errors import UserError
+from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.training.epoch_store import EpochStore, WantedRows, clear_unless_same, count_windows, plan_rest
+from mobile_vla.training.probe_info import make_info
+from mobile_vla.training.probing import uncovered
+from mobile_vla.training.tensorboard import Board
+
+FOLDER, EPOCH = "contexts", "epoch_"  # below the run's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeCallbackConfig:
+    """Every how many epochs (and at the end), and what: `taps`, `plan` (of the validation episodes), `dtype`."""
+
+    every_n_epochs: int = 1
+    taps: tuple[str, ...] = ("context",)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    dtype: Literal["native", "float32", "float16", "bfloat16"] = "native"
+
+    def __post_init__(self):
+        if self.every_n_epochs < 1:
+            raise UserError(f"callbacks.probe.every_n_epochs must be at least 1, got {self.every_n_epochs}")
+
+
+def describe_stored(config: ProbeCallbackConfig, data: EpisodeDataModule) -> list[str]:
+    """What will be stored, for a user to read before; `UserError` where it cannot be planned."""
+    episodes = data.episodes("validation")
+    plan = make_plan(episodes, config.plan)
+    covered = {(id, frame) for id, frames in plan.frames.items() for frame in frames}
+    covered -= set(uncovered(plan, episodes, data.config))
+    further = count_windows(plan_rest(plan, covered), data.config.window)
+    first, *lines = plan.describe()
+    often = "every validation" if config.every_n_epochs == 1 else f"every {config.every_n_epochs} epochs"
+    cost = f"{further} windows more than validation runs" if further else "all in windows that validation runs anyway"
+    return [f"contexts are stored at {often}: {first}, {cost}", *lines]
+
+
+class StoreContexts(Callback):
+    """folder: the run's;  board: where scalars go, not into `metrics.csv`;  say: prints a line to the user.
+
+    `UserError` for taps that are not there, and from `measure`, which is due before training begins, for those that
+    cannot be captured.
+    """
+
+    def __init__(
+        self,
+        config: ProbeCallbackConfig,
+        policy: Policy,
+        model: ModelConfig,
+        data: EpisodeDataModule,
+        precision: str,
+        folder: Path,
+        board: Board | None,
+        say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    ):
+        self.config, self.policy, self.model, self.data = config, policy, model, data
+        self.precision, self.folder, self.board, self.say = precision, folder / FOLDER, board, say
+        self.taps = resolve_taps(policy, config.taps)
+        self.plan = make_plan(data.episodes("validation"), config.plan)
+        self._wanted: WantedRows | None = None
+        self._store: EpochStore | None = None
+        self._seconds = 0.0  # of this validation that storing has taken
+
+    def measure(self) -> None:
+        """On the device that the policy is on."""
+        dtype = None if self.config.dtype == "native" else self.config.dtype
+        self._wanted = WantedRows.of(self.policy, self.data, self.plan, self.taps, dtype)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._is_due(trainer):
+            return
+        assert self._wanted is not None
+        self._seconds = 0.0
+        with self._timed():
+            folder, info = self.folder / f"{EPOCH}{trainer.current_epoch:03d}", self._info(trainer)
+            if trainer.is_global_zero and clear_unless_same(folder, self._wanted, info):
+                self.say(f"{folder} was of other weights or settings, or damaged: it is stored anew")
+            trainer.strategy.barrier()
+            self._store = EpochStore(self._wanted, folder, info, trainer.global_rank)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._store is not None:
+            with self._timed():
+                self._store.take(batch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._store is None:
+            return
+        store = self._store
+        with self._timed():
+            seen = set().union(*_of_all_ranks(trainer, store.seen))
+            further = store.run_further(
+                seen,
+                self._missing(trainer, store),
+                batch_size=self.data.config.batch_size,
+                rank=trainer.global_rank,
+                world=trainer.world_size,
+            )
+            self._leave()
+            missing = self._missing(trainer, store)  # all ranks have left
+            if not trainer.is_global_zero:
+                return
+            if missing:
+                self.say(f"{store.folder}: {len(missing)} rows could not be read and are missing; it stays incomplete")
+                return
+            complete(store.folder)
+            found = open_store(store.folder)
+            scalars = {f"contexts/{name}": value for name, value in trace(found, self._first(found)).items()}
+        self._tell(trainer, found, further, scalars)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._leave(exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._leave()
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Not where training was stopped within an epoch: the epoch's own validation is still to come."""
+        if trainer.sanity_checking or not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return False
+        last = trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        return trainer.current_epoch % self.config.every_n_epochs == 0 or last
+
+    def _info(self, trainer: Trainer) -> StoreInfo:
+        return make_info(
+            self.policy,
+            self.model,
+            self.data,
+            self.plan,
+            taps=self.config.taps,
+            batch_size=self.data.plan("validation", trainer.world_size).batch_size,
+            split="validation",
+            precision=self.precision,
+            run={
+                "folder": str(self.folder.parent),
+                "checkpoint": None,
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+            },
+        )
+
+    def _missing(self, trainer: Trainer, store: EpochStore) -> set[RowId]:
+        """Rows that no rank has stored."""
+        return set.intersection(*_of_all_ranks(trainer, set(store.writer.missing())))
+
+    def _leave(self, error: BaseException | None = None) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.leave(error)
+
+    def _first(self, store: Store) -> Store:
+        """Of the run's complete stores, the one of the first epoch."""
+        for folder in sorted(self.folder.glob(f"{EPOCH}*"), key=lambda folder: int(folder.name.removeprefix(EPOCH))):
+            try:
+                return open_store(folder)
+            except UserError:  # left incomplete
+                continue
+        return store
+
+    def _tell(self, trainer: Trainer, store: Store, further: int, scalars: Mapping[str, float]) -> None:
+        """One line, and TensorBoard; `metrics.csv` is the same with contexts stored and without."""
+        cost = f"{further} further windows, {self._seconds:.1f} s"
+        self.say(f"epoch {trainer.current_epoch + 1}: {len(store)} rows stored in {store.folder} ({cost})")
+        if self.board is not None:
+            told = {"probe/extra_windows": float(further), "speed/probe_s": self._seconds, **scalars}
+            self.board.log_metrics(told, trainer.global_step - 1)  # where the validation's own scalars are
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds += time.perf_counter() - begun
+
+
+def _of_all_ranks(trainer: Trainer, rows: set[RowId]) -> list[set[RowId]]:
+    if trainer.world_size == 1:
+        return [rows]
+    found: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(found, rows)
+    return found

@@ -1,0 +1,107 @@
+"""What is looked into: a policy, trained or not, and episodes of which each knows whether it was trained on.
+
+In: a run and a part of its split, or the settings of a model that was never trained. Out: a `Subject`; its policy is
+built when all that is cheaper to check was found valid.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import lightning.pytorch as pl
+import torch
+
+from mobile_vla.checkpoints.trained import read_checkpoint
+from mobile_vla.data.datamodule import EpisodeDataModule
+from mobile_vla.data.dataset import Progress, check_labels, fit_actions, open_dataset
+from mobile_vla.data.splits import PARTS, Part, Split, make_split
+from mobile_vla.models.loading import open_source
+from mobile_vla.models.policy import Policy
+from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.training.config import TrainConfig
+from mobile_vla.training.stored_run import WHOLE, StoredRun
+from mobile_vla.training.trainer import Machine, choose_machine
+
+Wanted = Part | Literal["all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """data: the chosen episodes are its validation part, its dataset has all that were opened.
+
+    split    what was asked for: a part, `all`, or None for all episodes of other data
+    parts    of each chosen episode, by id, the part that the run had it in; None where nothing was trained on any
+    build    makes the policy on a device
+    trained  whether its head means anything
+    run      where it comes from, in plain values: folder, checkpoint, epoch (whole ones trained), step
+    """
+
+    config: TrainConfig
+    machine: Machine
+    data: EpisodeDataModule
+    split: Wanted | None
+    parts: Mapping[str, str | None]
+    device: torch.device
+    build: Callable[[torch.device], Policy]
+    trained: bool
+    run: Mapping[str, Any]
+    note: str | None = None
+
+    @classmethod
+    def of_run(cls, stored: StoredRun, split: Wanted | None, progress: Progress | None = None) -> "Subject":
+        """Without a split: the validation part, or of other data all episodes, none of which was trained on."""
+        split = split or (None if stored.reads_other_files else "validation")
+        data, parts = stored.look_into(split, progress)
+        known = read_checkpoint(stored.checkpoint)
+        return cls(
+            config=stored.config,
+            machine=stored.machine,
+            data=data,
+            split=split,
+            parts=parts,
+            device=stored.device,
+            build=stored.policy,
+            trained=True,
+            run={
+                "folder": str(stored.folder),
+                "checkpoint": str(stored.checkpoint),
+                "epoch": known["epoch"],
+                "step": known["global_step"],
+            },
+            note=stored.note,
+        )
+
+    @classmethod
+    def untrained(cls, config: TrainConfig, split: Wanted | None, progress: Progress | None = None) -> "Subject":
+        """The model as a training with these settings begins; a part is the one that it would be dealt."""
+        machine = choose_machine(replace(config.trainer, devices=1))
+        source = open_source(config.model)
+        dataset = open_dataset(config.data, source.preprocessing, progress)
+        check_labels(config.data, dataset)
+        actions = fit_actions(config.data, list(dataset.episodes))
+        split = split or WHOLE
+        parts: dict[str, str | None] = {episode.id: None for episode in dataset.episodes}
+        if split != WHOLE:
+            dealt = make_split(dataset.episodes, config.data.split)
+            parts = dict.fromkeys(dealt.parts[cast(Part, split)], split)
+        alone = Split({**dict.fromkeys(PARTS, ()), "validation": tuple(parts)})
+        prompter = Prompter(source.tokenizer, config.model.prompt)
+        settings = replace(config.data, faults="error")
+
+        def build(device: torch.device) -> Policy:
+            pl.seed_everything(config.seed, verbose=False)
+            num_components = len(config.data.components)
+            policy = Policy.build(config.model, source, config.data.chunk, num_components, machine.compute_dtype)
+            return policy.to(device)
+
+        return cls(
+            config=config,
+            machine=machine,
+            data=EpisodeDataModule(settings, dataset, alone, actions, prompter, seed=config.seed),
+            split=split,
+            parts=parts,
+            device=torch.device("cuda" if machine.accelerator == "gpu" else machine.accelerator),
+            build=build,
+            trained=False,
+            run={"folder": None, "checkpoint": None, "epoch": None, "step": None},
+        )

@@ -1,0 +1,95 @@
+"""Which text takes the place of an episode's own, whatever the order of the episodes."""
+
+import numpy as np
+import pytest
+
+from mobile_vla.data.meaning import Meanings
+from mobile_vla.data.requests import WindowRequest
+from mobile_vla.training.interventions.instructions import (
+    empty_texts,
+    paraphrase_texts,
+    shuffle_texts,
+    swap_texts,
+    with_texts,
+)
+
+OF = {
+    "go left": "left",
+    "pass left": "left",
+    "keep to the left side": "left",
+    "go right": "right",
+    "stay on the right": "right",
+    "stop": "stop",
+}
+MEANINGS = Meanings(OF, known=True)
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.fixture(scope="module")
+def episodes(lab):
+    return [lab.make_episode(f"e{i:02d}", 9, text) for i, text in enumerate(list(OF) * 5)]
+
+
+def test_a_swap_asks_for_something_else_and_has_the_nearest_length(episodes):
+    texts = swap_texts(episodes, MEANINGS, words, 0)
+    for episode, text in zip(episodes, texts, strict=True):
+        others = [other for other in OF if OF[other] != OF[episode.instruction]]
+        assert text in others
+        gaps = {other: abs(words(other) - words(episode.instruction)) for other in others}
+        assert gaps[text] == min(gaps.values())
+    assert {t for e, t in zip(episodes, texts) if e.instruction == "go right"} == {"go left", "pass left"}
+
+
+def test_a_paraphrase_asks_for_the_same_in_other_words(episodes):
+    for episode, text in zip(episodes, paraphrase_texts(episodes, MEANINGS, words, 0), strict=True):
+        if episode.instruction == "stop":
+            assert text is None
+        else:
+            assert OF[text] == OF[episode.instruction]
+            assert text != episode.instruction
+
+
+def test_empty_is_no_text_at_all(lab, episodes):
+    assert empty_texts([*episodes, lab.make_episode("dumb", 9, "")]) == [*[""] * len(episodes), None]
+
+
+def test_a_shuffle_has_the_own_words_in_another_order(episodes):
+    texts = shuffle_texts(episodes, MEANINGS, words, 0)
+    for episode, text in zip(episodes, texts, strict=True):
+        if words(episode.instruction) == 1:
+            assert text is None
+        else:
+            assert text != episode.instruction
+            assert sorted(text.split()) == sorted(episode.instruction.split())
+    assert len({t for e, t in zip(episodes, texts) if e.instruction == "stay on the right"}) > 1
+
+
+def test_a_shuffle_prefers_an_order_of_as_many_tokens_and_is_no_other_instruction(lab):
+    """`b c a` alone has the own length; `a c b` has it too, but is an instruction with a meaning of its own."""
+    lengths = {"a b c": 9, "b c a": 9, "a c b": 9}
+    meanings = Meanings({"a b c": "x", "a c b": "y"}, known=True)
+    many = [lab.make_episode(f"e{i}", 9, "a b c") for i in range(10)]
+    assert set(shuffle_texts(many, meanings, lambda text: lengths.get(text, 4), 0)) == {"b c a"}
+
+
+def test_words_that_are_all_the_same_have_no_other_order(lab):
+    once = Meanings({"go go go": "go"}, known=False)
+    assert shuffle_texts([lab.make_episode("e", 9, "go go go")], once, words, 0) == [None]
+
+
+@pytest.mark.parametrize("choose", [swap_texts, paraphrase_texts, shuffle_texts])
+def test_a_choice_depends_on_seed_id_and_text_alone(episodes, choose):
+    texts = dict(zip([e.id for e in episodes], choose(episodes, MEANINGS, words, 3)))
+    order = np.random.default_rng(0).permutation(len(episodes))[:20]  # others are not there, the rest is mixed
+    some = [episodes[i] for i in order]
+    assert dict(zip([e.id for e in some], choose(some, MEANINGS, words, 3))) == {e.id: texts[e.id] for e in some}
+    assert dict(zip([e.id for e in episodes], choose(episodes, MEANINGS, words, 4))) != texts
+
+
+def test_every_window_of_an_episode_gets_its_text(episodes):
+    change = with_texts(["a", None])
+    assert [change(WindowRequest(episode=0, start=s)).instruction for s in range(3)] == ["a"] * 3
+    assert change(WindowRequest(episode=1, start=0)) is None

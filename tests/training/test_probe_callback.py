@@ -1,0 +1,256 @@
+"""What is stored while training runs is what validation computed, all of it, and training is the same without."""
+
+import copy
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from mobile_vla.batch import gather_windows
+from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.data.assemble import WindowRequest
+from mobile_vla.errors import UserError
+from tests.training.comparing import compare, read_scalars
+from tests.training.forked_trainings import VALIDATING
+from tests.training.run_training import make_config, prepare, train
+from tests.training.test_ddp import train_in_two
+
+ALL = {"plan": {"kind": "all"}}
+TAPS = ("context", "head_state", "text_layer_0", "image_tokens")
+
+
+class Watch(Callback):
+    """Keeps of every validation the batches, what the policy put out for each, and the policy; with own hooks."""
+
+    def __init__(self):
+        self.validations = []
+        self._hook = None
+
+    def on_validation_start(self, trainer, module):
+        self.outputs = []
+        self._hook = module.policy.register_forward_hook(lambda policy, given, out: self.outputs.append((given[0], out)))
+
+    def on_validation_end(self, trainer, module):
+        self._hook.remove()
+        if not trainer.sanity_checking:
+            self.validations.append((self.outputs, copy.deepcopy(module.policy), trainer.global_step))
+
+
+class Fails(Callback):
+    """Raises within the validation of an epoch, after its second batch."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        self.policy = module.policy
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            raise UserError("the disk is full")
+
+
+def stores(out: Path) -> dict[str, Store]:
+    return {folder.name: open_store(folder, verify=True) for folder in sorted((out / "contexts").iterdir())}
+
+
+def ids_of(store: Store) -> list[tuple[str, int]]:
+    return list(zip(store.column("episode").tolist(), store.column("frame").tolist(), strict=True))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != "manifest.json"
+    }
+
+
+def hooks_of(policy: torch.nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in policy.modules())
+
+
+@pytest.fixture(scope="module")
+def watched(episode_files, tmp_path_factory) -> tuple[Path, Watch]:
+    """All validation frames, stored at each of 3 epochs; a sanity check runs before."""
+    out, watch = tmp_path_factory.mktemp("stored") / "run", Watch()
+    config = make_config(episode_files, probe={**ALL, "taps": TAPS}, trainer={"num_sanity_val_steps": 2})
+    train(out, config, watch)
+    return out, watch
+
+
+def test_the_head_run_on_what_is_stored_predicts_what_validation_predicted(watched):
+    out, watch = watched
+    assert list(stores(out)) == ["epoch_000", "epoch_001", "epoch_002"]
+    for store, (outputs, policy, step) in zip(stores(out).values(), watch.validations, strict=True):
+        assert store.manifest.info.run["step"] == step
+        row = {id: index for index, id in enumerate(ids_of(store))}
+        vectors = torch.from_numpy(store.vectors("context")[:])
+        states = torch.from_numpy(store.vectors("head_state")[:])
+        shown = set()
+        for batch, predicted in outputs:
+            pairs = vectors[[row[id.episode, id.frame] for id in batch.pair_id]]
+            with torch.inference_mode():
+                windows = gather_windows(pairs, batch.windows)
+                assert torch.equal(policy.head(windows), predicted)
+                assert not torch.equal(policy.head(windows + 1e-3), predicted)
+                found, _ = policy.head.rnn(windows)
+            for index, window in enumerate(batch.windows.tolist()):
+                for place, pair in enumerate(window):
+                    id = batch.pair_id[pair]
+                    if pair >= 0 and place == min(id.frame, len(window) - 1):  # its longest history
+                        assert torch.equal(states[row[id.episode, id.frame]], found[index, place])
+                        shown.add((id.episode, id.frame))
+        assert shown == row.keys(), "of every frame one row, and each was looked at"
+
+
+def test_training_is_the_same_without(watched, whole):
+    out, _ = watched
+    names = ("state_dict", "optimizer_states", "lr_schedulers", "position", "loops", "callbacks")
+    found, expected = (
+        {name: torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[name] for name in names}
+        for run in (out, whole)
+    )
+    assert compare(found, expected, "last.ckpt") == []
+    assert (out / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    scalars = {tag: values for tag, values in read_scalars(out).items() if tag.partition("/")[0] != "contexts"}
+    assert scalars.pop("probe/extra_windows") == [(3, 0.0), (7, 0.0), (11, 0.0)]
+    del scalars["speed/probe_s"]
+    assert compare(scalars, read_scalars(whole), "scalars") == []
+
+
+def test_charts_show_how_far_the_rows_moved(watched):
+    out, _ = watched
+    scalars = read_scalars(out)
+    steps = [step for step, _ in scalars["val_loss"]]
+    first, *later = (store.vectors("context")[:].astype(float) for store in stores(out).values())
+    drift = scalars["contexts/context/drift"]
+    assert [step for step, _ in drift] == steps
+    assert drift[0][1] == 0
+    centre = sum(first) / len(first)
+    apart = sum(sum((row - centre) ** 2) ** 0.5 for row in first)
+    for (_, told), now in zip(drift[1:], later, strict=True):
+        moved = sum(sum((a - b) ** 2) ** 0.5 for a, b in zip(now, first, strict=True))
+        assert told == pytest.approx(moved / apart, rel=1e-5)
+        assert told > 0.01
+    assert {f"contexts/{tap}/effective_rank" for tap in TAPS} <= scalars.keys()
+
+
+def test_rows_that_no_window_shows_are_further_windows(episode_files, tmp_path):
+    """With every second window only, and chunks that must be whole, half of the frames lack their own window."""
+    watch, out = Watch(), tmp_path / "run"
+    config = make_config(
+        episode_files,
+        probe={**ALL, "every_n_epochs": 3, "taps": TAPS},
+        data={"stride": 2, "ends": "drop", "batch_size": 3},
+    )
+    training = prepare(out, config)
+    train(out, config, watch)
+    assert list(stores(out)) == ["epoch_000", "epoch_002"], "due ones, and the last"
+    store, (outputs, policy, _) = stores(out)["epoch_002"], watch.validations[-1]
+    episodes = training.data.episodes("validation")
+    assert ids_of(store) == [(e.id, frame) for e in sorted(episodes, key=lambda e: e.id) for frame in range(e.num_frames)]
+    held = {(id.episode, id.frame) for batch, _ in outputs[:] for id in batch.pair_id}
+    assert held < set(ids_of(store))
+    assembler, space = training.data.assembler(episodes), training.actions
+    window, needed = config.data.window, set()
+    index = {episode.id: i for i, episode in enumerate(episodes)}
+    for row, (episode, frame) in enumerate(ids_of(store)):
+        start = max(0, frame - window + 1)
+        batch = assembler([WindowRequest(episode=index[episode], start=start)])
+        with torch.no_grad():
+            chunk = policy(batch)[0, frame - start]
+            context = policy.contexts(batch)[batch.windows[0, frame - start]]
+        np.testing.assert_allclose(store.column("predicted")[row], space.denormalize(chunk).numpy(), atol=1e-5)
+        np.testing.assert_allclose(store.vectors("context")[row], context.numpy(), atol=1e-4)
+        lengths = episodes[index[episode]].num_frames
+        if start not in range(0, lengths - window - config.data.chunk + 2, 2):
+            needed.add((episode, start))
+    assert [value for _, value in read_scalars(out)["probe/extra_windows"]] == [len(needed)] * 2
+    assert any(f"{len(needed)} windows more than validation runs" in line for line in training.notes)
+
+
+def test_nothing_is_left_behind_by_an_exception_and_a_resumed_run_completes_the_store(watched, episode_files, tmp_path):
+    """It was left in the midst of the second epoch's validation, with some rows stored."""
+    out, fails = tmp_path / "run", Fails(epoch=1)
+    config = make_config(episode_files, probe={**ALL, "taps": TAPS})
+    with pytest.raises(UserError, match="the disk is full"):
+        train(out, config, fails)
+    assert hooks_of(fails.policy) == 0
+    assert "store" not in {thread.name for thread in threading.enumerate()}
+    left = open_store(out / "contexts" / "epoch_001", partial=True)
+    assert 0 < len(left) < left.manifest.planned
+    before = content(out / "contexts" / "epoch_000")
+    train(out, config)
+    assert content(out / "contexts" / "epoch_000") == before
+    for epoch, store in stores(out).items():
+        expected = watched[0] / "contexts" / epoch
+        assert content(store.folder) == content(expected)
+        assert store.manifest.info.fingerprints == open_store(expected).manifest.info.fingerprints
+    expected = {tag: values for tag, values in read_scalars(watched[0]).items() if tag != "speed/probe_s"}
+    found = {tag: values for tag, values in read_scalars(out).items() if tag != "speed/probe_s"}
+    assert compare(found, expected, "scalars") == []
+
+
+def test_killed_in_a_validation_and_resumed(watched, trainings, tmp_path):
+    out = tmp_path / "run"
+    settings = {"probe": {**ALL, "taps": TAPS}}
+    attempt = trainings.start(out, **settings, validation_nap_s=0.1)
+    second = out / "contexts" / "epoch_001"
+    assert attempt.until(lambda: second.exists() and attempt.phase() == VALIDATING)
+    attempt.send(signal.SIGKILL)
+    assert attempt.wait() == -signal.SIGKILL
+    assert trainings.run(out, **settings) == 0, attempt.said()
+    for epoch, store in stores(out).items():
+        assert content(store.folder) == content(watched[0] / "contexts" / epoch)
+
+
+def test_a_store_of_other_weights_is_made_anew(episode_files, tmp_path, capsys):
+    """The run went another way since: here, a copy of the first epoch's store lies where the second's will be."""
+    import shutil
+
+    out = tmp_path / "run"
+    train(out, make_config(episode_files, probe=ALL, trainer={"max_epochs": 1}))
+    first, second = (out / "contexts" / f"epoch_00{i}" for i in range(2))
+    shutil.copytree(first, second)
+    train(out, make_config(episode_files, probe=ALL, trainer={"max_epochs": 2}))
+    assert f"{second} was of other weights or settings" in capsys.readouterr().err
+    assert open_store(second, verify=True).manifest.info.run["epoch"] == 1
+    assert content(first).keys() == content(second).keys()
+    assert content(first) != content(second)
+
+
+def test_an_epoch_that_was_stopped_in_between_is_not_stored(episode_files, tmp_path):
+    """Its validation says how good the weights are; the epoch's own comes when the run goes on."""
+    out = tmp_path / "run"
+    train(out, make_config(episode_files, probe=ALL, trainer={"max_steps": 6}))
+    assert list(stores(out)) == ["epoch_000"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({**ALL, "taps": ("contxt",)}, "there is no tap point 'contxt'"),
+        ({**ALL, "taps": ("backbone.model.text_model.lm_head:mean",)}, "has no module"),
+        ({"plan": {"by": ("directoin",)}}, "did you mean 'direction'"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_is_written(episode_files, tmp_path, probe, message):
+    out = tmp_path / "run"
+    out.mkdir()
+    with pytest.raises(UserError, match=message):
+        train(out, make_config(episode_files, probe=probe))
+    assert [file.name for file in out.iterdir() if not file.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_two_processes_store_every_row_once(watched, episode_files, tmp_path):
+    out = tmp_path / "run"
+    ended = train_in_two(out, episode_files, probe={**ALL, "taps": TAPS}, data={"batch_size": 7, "stride": 2})
+    assert [end["why"] for end in ended] == ["finished"] * 2
+    expected = stores(watched[0])["epoch_000"]
+    for store in stores(out).values():
+        assert ids_of(store) == ids_of(expected)
+        assert not (store.folder / "parts").exists()
