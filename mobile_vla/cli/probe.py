@@ -1,7 +1,7 @@
 """`mobile-vla probe`: one validation epoch that stores what the tap points hold, no training.
 
-In: a run, or a model that was never trained; which episodes, which of their frames, which taps. Out: a store of contexts
-in `<out>/contexts/`, and `probe.json`, figures and TensorBoard events that describe it.
+In: a run, or a model that was never trained; which episodes, which of their frames, which taps. Out: a store of
+contexts in `<out>/contexts/`, and `probe.json`, figures and TensorBoard events that describe it.
 """
 
 import signal

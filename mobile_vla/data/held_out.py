@@ -6,7 +6,6 @@ In: the split that was stored with a run, and the episodes that are there now. O
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
 
 from mobile_vla.data.opening import printable
 from mobile_vla.data.schema import Episode
@@ -42,7 +41,7 @@ def locate(split: StoredSplit, episodes: Sequence[Episode], part: Part) -> list[
     return [found[id] for id in own]
 
 
-def find_parts(split: StoredSplit, episodes: Sequence[Episode]) -> dict[str, Part | Literal["other"]]:
+def find_parts(split: StoredSplit, episodes: Sequence[Episode]) -> dict[str, str]:
     """Of each episode, by id, the part that the run had its content in; what it was trained on is never called else."""
     _must_be_read(split, episodes)
     part_of = {split.recorded[id].fingerprint: part for part in reversed(PARTS) for id in split.parts[part]}

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobile_vla.batch import Batch
+from mobile_vla.batch import Batch, PairId
 from mobile_vla.contexts.capture import capture
 from mobile_vla.contexts.manifest import StoreInfo, TapSpec, list_differences, plan_manifest
 from mobile_vla.contexts.measure import measure_taps
@@ -111,7 +111,7 @@ class EpochStore:
                 batch_size=batch_size,
                 rank=rank,
                 world=world,
-                todo=missing,
+                todo={PairId(*id) for id in missing},
             )
         return count_windows(rest, wanted.assembler.windows.window)
 

@@ -55,7 +55,7 @@ class ProbeBoard:
                 chosen = vectors[spread(len(vectors), max(MOST_IN_HISTOGRAM // width, 1))].reshape(-1, width)
                 writer.add_histogram(f"{tap}/values", chosen, self.step)
                 norms = np.linalg.norm(chosen.astype(np.float64), axis=1)
-                writer.add_histogram(f"{tap}/norms", norms, self.step, bins=NORM_BINS)
+                writer.add_histogram(f"{tap}/norms", norms, self.step, bins=NORM_BINS)  # pyright: ignore[reportArgumentType]
                 notes += self._project(writer, tap, width)
         return notes
 

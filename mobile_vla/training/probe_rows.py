@@ -1,4 +1,4 @@
-"""What a probe hands out, as a store wants it: rows that know who they are, and arrays in the precision of the store."""
+"""What a probe hands out, as a store wants it: rows that know who they are, and arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

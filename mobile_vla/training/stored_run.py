@@ -31,7 +31,7 @@ from mobile_vla.training.settings import flatten
 from mobile_vla.training.trainer import Machine, TrainerConfig, choose_machine
 
 HeldOutPart = Literal["validation", "test"]
-WHOLE = "all"  # of the episodes, those that were trained on among them
+WHOLE: Literal["all"] = "all"  # of the episodes, those that were trained on among them
 AS_TRAINED = ("model.", "data.components", "data.bounds", "data.chunk")
 FREE = ("model.weights", "model.gradient_checkpointing")  # the base weights are known by their fingerprint
 
@@ -173,20 +173,21 @@ class StoredRun:
 
     def look_into(
         self, wanted: Part | Literal["all"] | None, progress: Progress | None = None
-    ) -> tuple[EpisodeDataModule, dict[str, str]]:
+    ) -> tuple[EpisodeDataModule, Mapping[str, str]]:
         """Episodes to look into, all of them the validation part; and of each, by id, the part that the run had it in.
 
         wanted  a part of the run's own split, wherever its files are now; `all` episodes at `data.root`; with None
                 these too, and `UserError` with the list where one of them was trained on
         """
         dataset = self.open_data(progress)
-        own = wanted is not None and wanted != WHOLE
-        chosen = self._own(dataset, wanted) if own else list(dataset.episodes)
+        if wanted is None or wanted == WHOLE:
+            chosen = list(dataset.episodes)
+            parts = find_parts(self.split, chosen)
+        else:
+            chosen = self._own(dataset, wanted)
+            parts = dict.fromkeys((episode.id for episode in chosen), str(wanted))
         if wanted not in ("train", WHOLE):
             refuse_trained(self.split, chosen, "take them for what they are with split=all")
-        parts: dict[str, str] = {**find_parts(self.split, chosen)}
-        if own:
-            parts = dict.fromkeys(parts, wanted)
         alone = Split({"train": (), "validation": tuple(episode.id for episode in chosen), "test": ()})
         return self.data_module(dataset, alone), parts
 

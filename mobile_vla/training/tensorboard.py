@@ -52,12 +52,6 @@ class Board(TensorBoardLogger):
         self.experiment.flush()
 
     @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """A writer that is opened again, for the findings, must not take back what this one has written."""
-        super().finalize(status)
-        self._kwargs.pop("purge_step", None)
-
-    @rank_zero_only
     def log_findings(self, scalars: Mapping[str, float | None], lines: Sequence[str], step: int) -> None:
         """What was found at the end: scalars where there are any, and sentences."""
         for name, value in scalars.items():

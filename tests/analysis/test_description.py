@@ -60,7 +60,7 @@ def test_one_loud_dimension_is_all_of_the_raw_variance_and_none_of_the_z_scored(
 
 
 def test_dimensions_that_do_not_work_are_told_apart():
-    values = cloud(50, 8)
+    values = cloud(50, 8).astype(np.float64)
     values[:, 2] = 0
     values[:, 5] = 0.1  # its mean is not quite 0.1, so that its standard deviation is not quite 0
     found = describe(values)

@@ -181,6 +181,17 @@ class TestOwnRun:
 
 
 @pytest.mark.usefixtures("fast")
+def test_drift_and_attention_are_told_where_they_are_asked_for(trained, everything, tmp_path):
+    words = (f"run={trained}", "probe.attention={episodes: 2, frames: 2}", "probe.taps=[context,head_state]")
+    assert run("probe", *words, f"probe.before={everything}", f"out={tmp_path / 'o'}") == 0
+    found = read(tmp_path / "o")
+    assert found["drift"]["context"] == {"distance": pytest.approx(0, abs=1e-4), "cosine": pytest.approx(1), "rows": 20}
+    assert "head_state" not in found["drift"]
+    assert any("has no tap head_state of the same shape" in note for note in found["notes"])
+    assert {file.name for file in (tmp_path / "o").glob("attention_*.png")} == {"attention_0.png", "attention_1.png"}
+
+
+@pytest.mark.usefixtures("fast")
 class TestWhichEpisodes:
     def test_all_of_a_run_calls_every_episode_by_its_part(self, trained, tmp_path):
         assert run("probe", f"run={trained}", "split=all", f"out={tmp_path / 'o'}") == 0
@@ -315,7 +326,8 @@ class TestMistakes:
             ("split=held_out", "split=held_out: expected one of validation, test, train, all"),
             ("checkpoint=epoch_9", "checkpoint=epoch_9: no such file"),
             ("trainer.devices=2", "probe starts no processes of its own; start them with torchrun"),
-            ("probe.attention={episodes: 1, layers: [9]}", "probe.attention.layers"),
+            ("probe.attention={episodes: 1, layers: [9]}", "probe.attention.layers: there is no layer 9"),
+            ("probe.before=nowhere", "no such folder"),
         ],
     )
     def test_are_told_in_one_line_and_write_nothing(self, trained, refused, words, told):

@@ -1,6 +1,7 @@
 """What is stored while training runs is what validation computed, all of it, and training is the same without."""
 
 import copy
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -28,15 +29,21 @@ class Watch(Callback):
 
     def __init__(self):
         self.validations = []
+        self.was_checked = False
         self._hook = None
 
     def on_validation_start(self, trainer, module):
         self.outputs = []
-        self._hook = module.policy.register_forward_hook(lambda policy, given, out: self.outputs.append((given[0], out)))
+        self._hook = module.policy.register_forward_hook(
+            lambda policy, given, out: self.outputs.append((given[0], out))
+        )
 
     def on_validation_end(self, trainer, module):
         self._hook.remove()
-        if not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            assert not (Path(trainer.default_root_dir) / "contexts").exists()
+            self.was_checked = True
+        else:
             self.validations.append((self.outputs, copy.deepcopy(module.policy), trainer.global_step))
 
 
@@ -83,6 +90,7 @@ def watched(episode_files, tmp_path_factory) -> tuple[Path, Watch]:
 
 def test_the_head_run_on_what_is_stored_predicts_what_validation_predicted(watched):
     out, watch = watched
+    assert watch.was_checked
     assert list(stores(out)) == ["epoch_000", "epoch_001", "epoch_002"]
     for store, (outputs, policy, step) in zip(stores(out).values(), watch.validations, strict=True):
         assert store.manifest.info.run["step"] == step
@@ -126,7 +134,7 @@ def test_charts_show_how_far_the_rows_moved(watched):
     scalars = read_scalars(out)
     steps = [step for step, _ in scalars["val_loss"]]
     first, *later = (store.vectors("context")[:].astype(float) for store in stores(out).values())
-    drift = scalars["contexts/context/drift"]
+    drift = scalars["contexts/context/drift_distance"]
     assert [step for step, _ in drift] == steps
     assert drift[0][1] == 0
     centre = sum(first) / len(first)
@@ -151,7 +159,9 @@ def test_rows_that_no_window_shows_are_further_windows(episode_files, tmp_path):
     assert list(stores(out)) == ["epoch_000", "epoch_002"], "due ones, and the last"
     store, (outputs, policy, _) = stores(out)["epoch_002"], watch.validations[-1]
     episodes = training.data.episodes("validation")
-    assert ids_of(store) == [(e.id, frame) for e in sorted(episodes, key=lambda e: e.id) for frame in range(e.num_frames)]
+    assert ids_of(store) == [
+        (e.id, frame) for e in sorted(episodes, key=lambda e: e.id) for frame in range(e.num_frames)
+    ]
     held = {(id.episode, id.frame) for batch, _ in outputs[:] for id in batch.pair_id}
     assert held < set(ids_of(store))
     assembler, space = training.data.assembler(episodes), training.actions
@@ -165,14 +175,13 @@ def test_rows_that_no_window_shows_are_further_windows(episode_files, tmp_path):
             context = policy.contexts(batch)[batch.windows[0, frame - start]]
         np.testing.assert_allclose(store.column("predicted")[row], space.denormalize(chunk).numpy(), atol=1e-5)
         np.testing.assert_allclose(store.vectors("context")[row], context.numpy(), atol=1e-4)
-        lengths = episodes[index[episode]].num_frames
-        if start not in range(0, lengths - window - config.data.chunk + 2, 2):
+        if start not in range(0, episodes[index[episode]].num_frames - window - config.data.chunk + 2, 2):
             needed.add((episode, start))
     assert [value for _, value in read_scalars(out)["probe/extra_windows"]] == [len(needed)] * 2
     assert any(f"{len(needed)} windows more than validation runs" in line for line in training.notes)
 
 
-def test_nothing_is_left_behind_by_an_exception_and_a_resumed_run_completes_the_store(watched, episode_files, tmp_path):
+def test_an_exception_leaves_nothing_behind_and_a_resumed_run_goes_on(watched, episode_files, tmp_path, capsys):
     """It was left in the midst of the second epoch's validation, with some rows stored."""
     out, fails = tmp_path / "run", Fails(epoch=1)
     config = make_config(episode_files, probe={**ALL, "taps": TAPS})
@@ -184,6 +193,7 @@ def test_nothing_is_left_behind_by_an_exception_and_a_resumed_run_completes_the_
     assert 0 < len(left) < left.manifest.planned
     before = content(out / "contexts" / "epoch_000")
     train(out, config)
+    assert "stored anew" not in capsys.readouterr().err
     assert content(out / "contexts" / "epoch_000") == before
     for epoch, store in stores(out).items():
         expected = watched[0] / "contexts" / epoch
@@ -209,8 +219,6 @@ def test_killed_in_a_validation_and_resumed(watched, trainings, tmp_path):
 
 def test_a_store_of_other_weights_is_made_anew(episode_files, tmp_path, capsys):
     """The run went another way since: here, a copy of the first epoch's store lies where the second's will be."""
-    import shutil
-
     out = tmp_path / "run"
     train(out, make_config(episode_files, probe=ALL, trainer={"max_epochs": 1}))
     first, second = (out / "contexts" / f"epoch_00{i}" for i in range(2))

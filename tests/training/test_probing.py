@@ -16,7 +16,7 @@ from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
 from mobile_vla.training.effects import DONOR, PARAPHRASE, SWAP, EffectPlan
-from mobile_vla.training.probing import collect, lost_windows, probe, uncovered
+from mobile_vla.training.probing import collect, list_rows, lost_windows, probe, uncovered
 
 NAMES = ("context", "image_tokens", "text_layer_0", "head_state", "pixels")
 TOLERANCE = {"atol": 2e-5, "rtol": 0}
@@ -121,6 +121,23 @@ def test_the_same_probe_gives_the_same_bits_on_any_number_of_ranks(setting, taps
     assert sum(map(len, parts)) == len(alone)
     assert all(parts)
     assert same(alone, {id: values for part in parts for id, values in part.items()})
+
+
+def test_rows_are_known_before_and_only_batches_that_hold_a_missing_one_are_run(setting, taps):
+    policy, data, episodes, interventions = setting
+    plan = plan_of(episodes, kind="every_n", n=2)
+    assembler, settings = data.assembler(episodes), {"interventions": interventions, "batch_size": 3}
+    whole, _ = run(policy, assembler, plan, taps, **settings)
+    known = list_rows(plan, assembler, interventions)
+    assert len(known) == len(set(known))
+    assert set(known) == set(whole)
+    assert [id.variant for id in known[: plan.num_rows]] == [OWN] * plan.num_rows
+    missing = {known[0], known[-1]}
+    again, _ = run(policy, assembler, plan, taps, todo=missing, **settings)
+    assert missing <= again.keys()
+    assert len(again) < len(whole) / 2
+    assert same({id: whole[id] for id in again}, again)  # in the batches that they were in
+    assert run(policy, assembler, plan, taps, todo=set(), **settings)[0] == {}
 
 
 def test_only_frames_that_a_row_needs_are_read(lab, setting, taps):

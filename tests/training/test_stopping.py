@@ -78,8 +78,9 @@ def test_a_signal_in_the_last_validation_leaves_the_rest_for_later(trainings, wh
 def test_a_second_signal_leaves_at_once(trainings, whole, tmp_path):
     """In the midst of a step, so that nothing in memory can be trusted: what was saved before is what is left."""
     out = tmp_path / "run"
-    attempt = trainings.start(out, nap_s=3.0)
-    assert attempt.until((out / "checkpoints" / "last.ckpt").exists)
+    attempt = trainings.start(out, nap_s=2.0)
+    assert attempt.until((out / "metrics.csv").exists)
+    time.sleep(1)  # the second step has begun, and takes four seconds
     before = stands(out)
     attempt.send(signal.SIGTERM)
     assert attempt.until(lambda: "once more to stop at once" in attempt.said())

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mobile_vla.analysis.trends import trace
+from mobile_vla.analysis.description import describe_tap
+from mobile_vla.analysis.drift import Drift, find_drift
 from mobile_vla.batch import Batch
 from mobile_vla.contexts.manifest import StoreInfo
 from mobile_vla.contexts.merge import complete
@@ -140,7 +141,7 @@ class StoreContexts(Callback):
                 return
             complete(store.folder)
             found = open_store(store.folder)
-            scalars = {f"contexts/{name}": value for name, value in trace(found, self._first(found)).items()}
+            scalars = _describe(found, self._first(found))
         self._tell(trainer, found, further, scalars)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -207,6 +208,16 @@ class StoreContexts(Callback):
             yield
         finally:
             self._seconds += time.perf_counter() - begun
+
+
+def _describe(store: Store, first: Store) -> dict[str, float]:
+    """Scalars: what each tap's vectors look like, and how far the rows moved since the first epoch."""
+    scalars = {}
+    for tap in store.taps:
+        drift = find_drift(first, store, tap)
+        told = describe_tap(store, tap).scalars() | (drift.scalars() if isinstance(drift, Drift) else {})
+        scalars |= {f"contexts/{tap}/{name}": float(value) for name, value in told.items()}
+    return scalars
 
 
 def _of_all_ranks(trainer: Trainer, rows: set[RowId]) -> list[set[RowId]]:
