@@ -56,8 +56,6 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
         except KeyboardInterrupt:
             stopped = f"interrupted; what was stored stays: go on with the same words and out={out}"
             raise Interrupted(stopped, signal.SIGINT) from None
-        except UserError as error:
-            raise UserError(f"{error}; what was stored stays: go on with the same words and out={out}") from error
         return _report(probe, probed, before, out) if shown else Report(payload={})
 
     return Job(run=run)

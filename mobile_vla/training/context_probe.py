@@ -6,15 +6,13 @@ run       the policy over the rows, on every rank -> the store, made complete by
 A probe that was interrupted goes through the same with the same settings: rows that were stored are not run again.
 """
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mobile_vla.batch import PairId
 from mobile_vla.contexts.attention import attend
@@ -34,13 +32,13 @@ from mobile_vla.data.dataset import Progress
 from mobile_vla.data.meaning import Meanings, find_meanings
 from mobile_vla.data.schema import Episode
 from mobile_vla.errors import UserError
-from mobile_vla.models.fingerprint import fingerprint_trained
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.attending import attend_frames
 from mobile_vla.training.attention_figure import AttendedFrame
 from mobile_vla.training.evaluation import Pace
 from mobile_vla.training.interventions.catalog import Variant, make_variants, parse_variants
 from mobile_vla.training.interventions.cost import describe
+from mobile_vla.training.probe_info import hash_plain, make_info
 from mobile_vla.training.probe_rows import RowMaker
 from mobile_vla.training.probe_subject import Subject
 from mobile_vla.training.probing import list_rows, probe
@@ -163,20 +161,24 @@ class ContextProbe:
             with StoreWriter(folder, self.rows, self.specs, self.info(), rank=self.processes.rank) as writer:
                 missing = {PairId(*id) for id in writer.missing()}
                 self.processes.wait()  # all have seen what is missing before the first adds to it
-                probe(
-                    self.policy,
-                    self.assembler,
-                    self.plan,
-                    self.taps,
-                    lambda found: writer.add(*maker.make(found)),
-                    batch_size=self.batch_size,
-                    interventions=self.variants,
-                    rank=self.processes.rank,
-                    world=self.processes.world,
-                    todo=missing,
-                    progress=report,
-                    pace=pace,
-                )
+                try:
+                    probe(
+                        self.policy,
+                        self.assembler,
+                        self.plan,
+                        self.taps,
+                        lambda found: writer.add(*maker.make(found)),
+                        batch_size=self.batch_size,
+                        interventions=self.variants,
+                        rank=self.processes.rank,
+                        world=self.processes.world,
+                        todo=missing,
+                        progress=report,
+                        pace=pace,
+                    )
+                except UserError as error:
+                    kept = f"what was stored stays: go on with the same words and out={out}"
+                    raise UserError(f"{error}; {kept}") from error
             self.processes.wait()
             if self.processes.rank == 0:
                 complete(folder, *([] if progress is None else [partial(progress, "completing the store")]))
@@ -196,47 +198,29 @@ class ContextProbe:
 
     def info(self) -> StoreInfo:
         """What the rows depend on, and where they come from."""
-        config, actions = self.subject.config, self.subject.data.actions
-        plan = self.plan.to_plain()
-        del plan["frames"]  # they are the rows
-        model = asdict(config.model)
-        del model["gradient_checkpointing"], model["weights"]  # which weights they are, their fingerprint says
-        preprocessing = self.policy.preprocessing
-        configuration = {
-            "plan": plan,
-            "taps": list(self.config.taps),
-            "variants": list(self.variants),
-            "seed": self.config.seed,
-            "batch_size": self.batch_size,
-            "split": self.subject.split,
-            "model": model,
-            "preprocessing": asdict(preprocessing),
-            "precision": self.subject.machine.precision,
-            "data": {name: getattr(config.data, name) for name in ("window", "chunk", "action_shift")},
-            "actions": asdict(actions),
-        }
-        return StoreInfo(
-            configuration=json.loads(json.dumps(configuration)),  # tuples as the lists that they come back as
-            fingerprints={
-                "base": self.policy.base_fingerprint,
-                "trained": fingerprint_trained(self.policy.trained()),
-                "episodes": _hash_episodes(self.episodes),
-                "labels": _hash_labels(self.episodes),
-                **self._hash_variants(),
-            },
-            run=dict(self.subject.run),
-            steps=config.data.chunk,
-            components=actions.components,
+        return make_info(
+            self.policy,
+            self.subject.config.model,
+            self.subject.data,
+            self.plan,
+            taps=self.config.taps,
+            batch_size=self.batch_size,
+            split=self.subject.split,
+            precision=self.subject.machine.precision,
+            run=self.subject.run,
+            variants=list(self.variants),
+            seed=self.config.seed,
+            fingerprints=self._hash_variants(),
         )
 
     def _hash_variants(self) -> dict[str, str]:
         """Of what changes the rows and does not show in their identity."""
         found = {
-            name: _hash(variant.subspace.basis.tolist())
+            name: hash_plain(variant.subspace.basis.tolist())
             for name, variant in self.variants.items()
             if variant.subspace is not None
         }
-        return found | ({"meanings": _hash(sorted(self.meanings.of.items()))} if self.variants else {})
+        return found | ({"meanings": hash_plain(sorted(self.meanings.of.items()))} if self.variants else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,24 +250,3 @@ def _count_bytes(rows: int, specs: Mapping[str, TapSpec]) -> int:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
-
-
-def _hash_episodes(episodes: Sequence[Episode]) -> str:
-    return _hash(sorted((episode.id, episode.fingerprint, episode.instruction) for episode in episodes))
-
-
-def _hash_labels(episodes: Sequence[Episode]) -> str:
-    return _hash(
-        [
-            (
-                episode.id,
-                sorted(episode.labels.items()),
-                [(name, values.tolist()) for name, values in sorted(episode.frame_labels.items())],
-            )
-            for episode in sorted(episodes, key=lambda episode: episode.id)
-        ]
-    )
-
-
-def _hash(plain: Any) -> str:
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
