@@ -99,5 +99,3 @@ def test_a_layer_that_does_not_exist_is_found_before_anything_is_written(config,
     wrong = replace(config, model=replace(config.model, lora=AdapterConfig(layers=layers)))
     with pytest.raises(UserError, match=r"model\.lora\.layers"):
         Training.prepare(wrong, {})
-
-
