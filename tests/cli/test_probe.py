@@ -22,6 +22,16 @@ from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.stored_run import StoredRun
 from tests.cli.test_eval import SMALL, run
 
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Bits are promised for one number of threads; a child process is given the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 KILLED_AFTER = 2  # batches
 
 
@@ -271,7 +281,9 @@ def killed(words, tmp_path_factory) -> Path:
         "from mobile_vla.cli.main import main\n"
         "main(sys.argv[1:])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words, f"out={out}"], capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *words, f"out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return out
 

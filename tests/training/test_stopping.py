@@ -31,7 +31,19 @@ def num_validations(out) -> int:
     return sum(bool(row[header.index("val_loss")]) for row in rows)
 
 
-@pytest.mark.parametrize(("number", "code", "num_workers"), [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 2)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_step_is_finished_with_workers_that_got_the_signal_too(trainings, tmp_path, number, code):
+    """A step of 7 batches, more than workers prepare ahead."""
+    out = tmp_path / "run"
+    attempt = trainings.start(out, nap_s=0.1, data={"num_workers": 2}, trainer={"accumulate_grad_batches": 7})
+    assert attempt.until((out / "checkpoints" / "last.ckpt").exists)
+    time.sleep(0.2)
+    attempt.send(number, group=True)
+    assert attempt.wait() == code, attempt.said()
+    assert stands(out) == {"epoch": 1, "batch": 0, "step": 1}
+
+
+@pytest.mark.parametrize(("number", "code", "num_workers"), [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 0)])
 def test_a_signal_saves_and_leaves(trainings, whole, tmp_path, number, code, num_workers):
     """To the whole group of processes, as a terminal and a scheduler send it; loader workers are in it."""
     out, data = tmp_path / "run", {"num_workers": num_workers}
