@@ -145,7 +145,7 @@ def warnings(effects: Mapping[str, Effect]) -> list[str]:
 
 def _too_few(what: str, effect: Effect) -> str:
     return (
-        f"{effect.episodes} episodes are too few to tell whether the {what} is used (loss x {effect.ratio:.2f} with it "
+        f"Too few episodes ({effect.episodes}) to tell whether the {what} is used (loss x {effect.ratio:.2f} with it "
         "replaced, no interval); hold out more, or record more."
     )
 

@@ -17,6 +17,7 @@ from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.data.splits import PARTS
 from mobile_vla.durable import write_text
 from mobile_vla.errors import UserError
+from mobile_vla.plural import plural
 from mobile_vla.training.stored_run import StoredRun
 from mobile_vla.training.trainer import Machine
 
@@ -122,5 +123,5 @@ def describe_numbers(found: Mapping[str, Any]) -> Metrics:
             for name, ratio in effects.items()
         ),
     ]
-    over = f"Over {counts['episodes']} {part} episodes, {counts['windows']} windows:"
+    over = f"Over {plural(counts['episodes'], f'{part} episode')}, {plural(counts['windows'], 'window')}:"
     return Metrics(over=over, rows=rows, notes=found["warnings"])

@@ -30,8 +30,8 @@ def describe_before(before: Store, now: Store, tap: str) -> Description | str:
 
 def tell_change(before: Description, now: Description, drift: Drift) -> list[str]:
     """Two lines: how far the rows moved and which way the numbers of their cloud went; and what that leaves open."""
-    cosine = "" if drift.cosine is None else f" (mean cosine between before and now {drift.cosine:.2f})"
-    moved = f"the same {drift.rows} rows moved by {drift.distance:.2f} times their mean distance from their centre"
+    cosine = "" if drift.cosine is None else f" (mean cosine between before and now {drift.cosine:z.2f})"
+    moved = f"the same {drift.rows} rows moved by {drift.distance:z.2f} times their mean distance from their centre"
     return [f"{moved}{cosine}; {_tell_spectra(before, now)}", NOT_TOLD]
 
 

@@ -74,9 +74,9 @@ def _headline(answer: str, shape: Mapping[str, Measure]) -> str:
 
 def _tell(measure: Measure) -> str:
     low, high = measure.ci
-    told = f"{measure.value:.2f} [{low:.2f}, {high:.2f}]"
-    told += "" if measure.floor is None else f", floor {measure.floor.value:.2f}"
-    return told + ("" if measure.ceiling is None else f", ceiling {measure.ceiling.value:.2f}")
+    told = f"{measure.value:z.2f} [{low:z.2f}, {high:z.2f}]"
+    told += "" if measure.floor is None else f", floor {measure.floor.value:z.2f}"
+    return told + ("" if measure.ceiling is None else f", ceiling {measure.ceiling.value:z.2f}")
 
 
 def _on_progress(shape: Mapping[str, Measure], progress: tuple[float, float] | None) -> str | None:
@@ -84,15 +84,16 @@ def _on_progress(shape: Mapping[str, Measure], progress: tuple[float, float] | N
         return None
     pooled, alone = progress
     return (
-        f"Both follow progress: over all bins together CKA is {pooled:.2f}, and still {alone:.2f} with whole episodes "
-        f"permuted, where nothing but progress is shared; within the bins it is {shape['cka'].value:.2f}, which counts."
+        f"Both follow progress: over all bins together CKA is {pooled:z.2f}, and still {alone:z.2f} with whole "
+        f"episodes permuted, where nothing but progress is shared; within the bins it is {shape['cka'].value:z.2f}, "
+        "which counts."
     )
 
 
 def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None) -> str | None:
     if dominance is None:
         return None
-    told = f"Raw and z-scored CKA disagree ({dominance.raw:.2f} and {dominance.z:.2f})"
+    told = f"Raw and z-scored CKA disagree ({dominance.raw:z.2f} and {dominance.z:z.2f})"
     if not dominance.explains:
         return (
             f"{told}, and no single dimension explains it: they weigh directions differently, and z-scoring depends on "
@@ -103,7 +104,7 @@ def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None) -> 
         for side, found in (("left", dominance.left), ("right", dominance.right))
         for index, share in found.items()
     ]
-    return f"{told} because of {' and '.join(parts)}: without, raw CKA is {dominance.without:.2f}."
+    return f"{told} because of {' and '.join(parts)}: without, raw CKA is {dominance.without:z.2f}."
 
 
 def _on_neighbours(shape: Mapping[str, Measure]) -> list[str]:
@@ -121,7 +122,7 @@ def _on_drift(drift: Measure | None, reasons: Mapping[str, str], answer: str) ->
     if drift is None:
         more = "; what reads one needs turning before it reads the other" if answer == SAME else ""
         return f"Drift is not told: {reasons['drift']}{more}."
-    far = "" if drift.ceiling is None else f"; another episode's row is {drift.ceiling.value:.2f} away"
+    far = "" if drift.ceiling is None else f"; another episode's row is {drift.ceiling.value:z.2f} away"
     turned = drift.value > LITTLE and answer == SAME
     more = "; their structure is the same, so that this may be a rotation and no more" if turned else ""
-    return f"Drift: rows moved by {drift.value:.2f} [{drift.ci[0]:.2f}, {drift.ci[1]:.2f}] spreads{far}{more}."
+    return f"Drift: rows moved by {drift.value:z.2f} [{drift.ci[0]:z.2f}, {drift.ci[1]:z.2f}] spreads{far}{more}."

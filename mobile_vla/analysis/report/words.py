@@ -108,7 +108,7 @@ METHODS = (
 
 def write_number(value: float | None, digits: int = 2) -> str:
     """With a true minus sign, so that columns align."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{value:z.{digits}f}".replace("-", "−")
 
 
 def write_interval(ci: tuple[float, float] | None) -> str:

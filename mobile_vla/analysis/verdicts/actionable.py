@@ -167,7 +167,7 @@ def _one_sided(mean: float, error: float, freedom: float) -> float:
 def _explain(
     answer: str, target: str, mean: float, ci: tuple[float, float], unit: str, needed: int, unwired: str | None
 ) -> str:
-    reached = f"F = {mean:.2f} [{ci[0]:.2f}, {ci[1]:.2f}]"
+    reached = f"F = {mean:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}]"
     if answer == "yes":
         return f"{reached}: with another {target} the actions go where an expert's would"
     if answer == "no":

@@ -63,7 +63,7 @@ def judge_discriminative(
             answers = answers.never_no()
             missed = (
                 f"{MISSED}: a quadratic kernel tells {target.name} apart (balanced accuracy "
-                f"{quadratic.accuracy:.2f}, p = {quadratic.p_yes:.3f})"
+                f"{quadratic.accuracy:z.2f}, p = {quadratic.p_yes:.3f})"
             )
             notes.append(missed)
     if target.given_away:
@@ -126,7 +126,7 @@ def score_interval(accuracy: float, counts: Int[np.ndarray, " C"]) -> tuple[floa
 def _explain(
     answer: str, found: Decoding, target: Target, ci: tuple[float, float], n: int, needed: int, missed: str
 ) -> str:
-    reached = f"{target.name} is told with balanced accuracy {found.accuracy:.2f} [{ci[0]:.2f}, {ci[1]:.2f}]"
+    reached = f"{target.name} is told with balanced accuracy {found.accuracy:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}]"
     if answer == "yes":
         return f"{reached} on held-out episodes, above {target.margin:.2f} (p = {found.p_yes:.3f})"
     if answer == "no":

@@ -107,7 +107,7 @@ def find_dependence(sample: Sample) -> Dependence:
     orders = permutations(blocks, PERMUTATIONS, seed=0)
     p, _ = draw(gained, (gain.of(meanings[order]) for order in orders))
     told = (
-        f"the mean chunk of its instruction explains {gained:.2f} of an episode's actions beyond progress, p = {p:.3f}"
+        f"the mean chunk of its instruction explains {gained:z.2f} of an episode's actions beyond progress, p = {p:.3f}"
     )
     return Dependence(depends=gained > 0 and p <= ALPHA, sentence=told)
 

@@ -101,7 +101,8 @@ def _known(value: float) -> float | None:
 
 
 def _explain(answer: str, found: Fit, ci: tuple[float, float], n: int, needed: int, blind: str) -> str:
-    reached = f"the context explains {found.r2:.2f} [{ci[0]:.2f}, {ci[1]:.2f}] of what progress and instruction leave"
+    share = f"{found.r2:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}]"
+    reached = f"the context explains {share} of what progress and instruction leave"
     if answer == "yes":
         return f"{reached}, above {MARGIN:.2f} (p = {found.p_yes:.3f})"
     if answer == "no":

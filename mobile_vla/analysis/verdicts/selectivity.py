@@ -37,7 +37,7 @@ def add_selectivity(
         notes = (
             *notes,
             f"the probe learns random functions of progress, instruction and {target.name} as well as {target.name} "
-            f"itself (balanced accuracy {found['control']:.2f} and {found['target']:.2f}, row by row)",
+            f"itself (balanced accuracy {found['control']:z.2f} and {found['target']:z.2f}, row by row)",
         )
     return replace(verdict, details={**verdict.details, "selectivity": found}, notes=notes)
 
