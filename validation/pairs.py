@@ -67,7 +67,7 @@ def decoding(seed: int, shared: Shared) -> Outcome:
     """Whether the probes find more in one of the two."""
     matching = match_stores(*plant_two(seed, shared))
     assert isinstance(matching, Matching)
-    found = find_differences(matching, "context", (TARGET,), replace(RIGOUR, seed=seed % 1000))
+    found, _ = find_differences(matching, "context", (TARGET,), replace(RIGOUR, seed=seed % 1000))
     assert len(found) == 2, "the label and the next actions"
     return Outcome(verdict=BETTER if any(one.verdict.endswith("better") for one in found.values()) else ALIKE)
 

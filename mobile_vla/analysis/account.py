@@ -44,7 +44,7 @@ class Account:
         sample = self.judgement.sample
         told = f"{sample.num_episodes} of {sample.total} episodes are looked at"
         if sample.copies:
-            told += f", {len(sample.copies)} left out as exact copies of another"
+            told += f", {len(sample.copies)} left out as copies of another"
         if self.judgement.scripts < sample.num_episodes:
             told += f"; their recorded actions follow {self.judgement.scripts} different scripts"
         return told

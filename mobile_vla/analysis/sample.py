@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
+from mobile_vla.analysis.copies import find_copies, list_scripts
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.rows import LABEL
 from mobile_vla.contexts.vectors import spread
@@ -32,7 +33,7 @@ class Sample:
     episodes     names;  session  (E,) code of when it was recorded, all 0 where that is unknown
     instruction  (E,) texts
     labels       name -> (E,) values, None where unknown: of the labels that are constant within each episode
-    copies       episodes left out since they hold the very vectors of another one
+    copies       episodes left out as copies of another one
     total        episodes of the store, of which these are an even sample
     """
 
@@ -113,7 +114,7 @@ class Sample:
 def take_sample(store: Store, tap: str = "context", most: int = MOST_EPISODES) -> Sample:
     """Of the rows as recorded, the one nearest to the middle of each bin; `UserError` where there is none.
 
-    tap  of which exact copies of an episode are looked for, and left out: they would count one recording twice
+    tap  in which copies of an episode are looked for, and left out: they would count one recording twice
     """
     own = store.select()
     if not len(own):
@@ -184,17 +185,17 @@ def _as_text(value: object) -> str | None:
 
 
 def _without_copies(sample: Sample, tap: str) -> Sample:
-    """Without episodes whose every vector is another episode's, to the last bit."""
-    vectors = sample.vectors(tap)
-    kept: dict[bytes, int] = {}
-    copies = []
-    for index, rows in enumerate(sample.rows_by_episode):
-        if kept.setdefault(vectors[rows].tobytes(), index) != index:
-            copies.append(sample.episodes[index])
+    """Without episodes that are exact or near copies of another one."""
+    texts = np.unique(sample.instruction, return_inverse=True)[1]
+    # Copies have their labels in common, but for those that are names.
+    shared = [values for values in sample.labels.values() if len(set(values)) <= len(values) / 2]
+    told = list(zip(sample.instruction, *shared, strict=True))
+    cell = texts[sample.episode] * BINS + sample.bin
+    copies = find_copies(sample.vectors(tap), sample.actions, cell, sample.rows_by_episode, told)
     if not copies:
         return sample
-    left = [index for index, name in enumerate(sample.episodes) if name not in set(copies)]
-    return replace(sample.keep(left), copies=tuple(copies))
+    left = np.setdiff1d(np.arange(sample.num_episodes), copies)
+    return replace(sample.keep(left), copies=tuple(sample.episodes[index] for index in copies))
 
 
 def count_scripts(sample: Sample) -> int:
@@ -204,5 +205,4 @@ def count_scripts(sample: Sample) -> int:
     """
     if sample.actions is None:
         return sample.num_episodes
-    chunks = np.nan_to_num(np.round(sample.actions, 3), nan=-99.0).reshape(len(sample.rows), -1)
-    return len({chunks[rows].tobytes() for rows in sample.rows_by_episode})
+    return len(set(list_scripts(sample.actions, sample.rows_by_episode)))

@@ -99,15 +99,16 @@ def make_study(subjects: Sequence[Subject], asked: Asked, untrained: Store | Non
 
 def _compare(left: Subject, right: Subject, account: Account, asked: Asked) -> Pairing:
     matching = match_stores(left.store, right.store, asked.tap)
-    decoding, layers = {}, None
+    decoding, undecoded, layers = {}, {}, None
     if isinstance(matching, Matching):
-        decoding = find_differences(matching, asked.tap, account.judgement.primary, asked.rigour)
+        decoding, undecoded = find_differences(matching, asked.tap, account.judgement.primary, asked.rigour)
         layers = find_layers(matching.left, matching.right)
     comparison = compare_pair(
         left.store,
         right.store,
         asked.tap,
         decoding=decoding,
+        undecoded=undecoded,
         permutations=min(asked.rigour.permutations, PAIR_PERMUTATIONS),
         seed=asked.rigour.seed,
     )

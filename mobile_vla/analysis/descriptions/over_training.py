@@ -15,11 +15,12 @@ import numpy as np
 from mobile_vla.analysis.descriptions.description import describe_tap
 from mobile_vla.analysis.sample import Sample, take_sample
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
-from mobile_vla.analysis.verdicts.chunks import make_chunks
+from mobile_vla.analysis.verdicts.chunks import anything_left, make_chunks
 from mobile_vla.analysis.verdicts.decoding import decode
+from mobile_vla.analysis.verdicts.discriminative import score_interval
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.targets import make_target
-from mobile_vla.analysis.verdicts.verdict import FEWEST, interval
+from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
 
@@ -114,8 +115,7 @@ def _decode(
     if target.why_not is not None:
         return None, None, None
     found = decode(sample.means(vectors), sample, target, rigour, tests=False)
-    low, high = interval(found.accuracy, found.error, len(target.asked) - len(target.classes))
-    return found.accuracy, (max(low, 0.0), min(high, 1.0)), target.chance
+    return found.accuracy, score_interval(found.accuracy, np.array(list(target.counts.values()))), target.chance
 
 
 def _fit(sample: Sample, vectors: np.ndarray, rigour: Rigour) -> tuple[float | None, tuple[float, float] | None]:
@@ -124,8 +124,11 @@ def _fit(sample: Sample, vectors: np.ndarray, rigour: Rigour) -> tuple[float | N
     kept = spread(sample.num_episodes, MOST_EPISODES)
     inside = np.isin(sample.episode, kept)
     few = sample.keep(kept)
-    found = fit(few, vectors[inside], make_chunks(few), rigour, permute=False)
-    return (found.r2, found.ci) if np.isfinite(found.r2) else (None, None)
+    chunks = make_chunks(few)
+    if not anything_left(few, chunks):
+        return None, None
+    found = fit(few, vectors[inside], chunks, rigour, permute=False)
+    return found.r2, found.ci
 
 
 def _tell(points: tuple[Point, ...], target: str | None) -> list[str]:

@@ -20,7 +20,8 @@ def explain_other_basis(before: Store, now: Store, tap: str, names: tuple[str, s
     """
     called = names or (str(before.folder), str(now.folder))
     if tap not in before.taps or before.taps[tap].shape != now.taps[tap].shape:
-        return f"{called[0]} has no tap {tap} of the same shape"
+        shapes = " and ".join(str(store.taps[tap].shape) if tap in store.taps else "none" for store in (before, now))
+        return f"{called[0]} has no tap {tap} of the same shape ({shapes})"
     infos = before.manifest.info, now.manifest.info
     bases = [info.fingerprints.get(BASE) for info in infos]
     if not all(bases):

@@ -89,14 +89,18 @@ def compare_pair(
     tap: str = "context",
     *,
     decoding: Mapping[str, Difference] | None = None,
+    undecoded: Mapping[str, str] | None = None,
     permutations: int = 199,
     seed: int = 0,
     most: int = MOST_EPISODES,
 ) -> Comparison:
-    """decoding  differences by target, the primary one first;  most  episodes that are looked at"""
-    decoding = decoding or {}
+    """decoding   differences by target, the primary one first;  undecoded  why others are missing
+    most  episodes that are looked at
+    """
+    decoding, undecoded = decoding or {}, undecoded or {}
     blank = Comparison(left=str(left.folder), right=str(right.folder), tap=tap, matching=None, decoding=decoding)
-    reasons = {} if decoding else {"decoding_difference": NOT_DECODED}
+    missing = "; ".join(f"{target}: {why}" for target, why in undecoded.items())
+    reasons = {} if decoding and not missing else {"decoding_difference": missing or NOT_DECODED}
     matching = match_stores(left, right, tap, most)
     if isinstance(matching, str):
         return _give_up(blank, matching, reasons)

@@ -4,7 +4,8 @@ In: two stores. Out: a `Matching` with two samples of the same rows in the same 
 
 A row is the same where episode, frame and instruction are. Where no instruction is the same in both (one store knows
 none, or was probed with other prompts), episode and frame decide, and the sentence says so. The same name is not yet
-the same row: another recording, true action or progress under it is counted as misaligned and left out.
+the same row: another recording, true action or progress under it is counted as misaligned and left out, and with it an
+episode of which that is told more than now and then: its other rows agree by chance, as first frames do.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from mobile_vla.analysis.sample import BINS, MOST_EPISODES, Sample, bin_of, take_sample
 from mobile_vla.analysis.verdicts.verdict import FEWEST
@@ -22,6 +23,7 @@ from mobile_vla.contexts.vectors import spread
 from mobile_vla.plural import plural
 
 ACTION_STEP, PROGRESS_STEP = 1e-3, 5e-3  # what dumps lose by rounding
+MOST_MISALIGNED = 0.2  # of an episode's rows: above, it is another episode of the same name
 MOST_VALUES = 2**26  # of a sample: wide taps are compared over fewer episodes
 UNNAMED = "component_"  # before the number of an action component whose name is not known
 
@@ -34,6 +36,7 @@ class Matching:
     rows, episodes  that both stores hold, before the sample
     of_left, of_right   rows as recorded of each store
     misaligned      why rows of the same name are not the same -> how many
+    contradicted    label -> episodes for which the two stores know different values
     by              what a row goes by
     """
 
@@ -44,6 +47,7 @@ class Matching:
     of_left: int
     of_right: int
     misaligned: Mapping[str, int]
+    contradicted: Mapping[str, int]
     by: str
 
     @property
@@ -55,9 +59,12 @@ class Matching:
         if self.misaligned:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.misaligned.items())
             told += f"; {sum(self.misaligned.values()):,} of the same name left out as misaligned: {reasons}"
+        if self.contradicted:
+            labels = ", ".join(f"{name} in {plural(count, 'episode')}" for name, count in self.contradicted.items())
+            told += f"; the two contradict each other on {labels}"
         copies = set(self.left.copies) | set(self.right.copies)
         if copies:
-            told += f"; {plural(len(copies), 'episode')} left out as exact copies of another"
+            told += f"; {plural(len(copies), 'episode')} left out as copies of another"
         return f"{told}; compared: {len(self.left.rows):,} rows of {self.left.num_episodes:,} episodes"
 
     def to_plain(self) -> dict[str, Any]:
@@ -67,12 +74,13 @@ class Matching:
             "episodes": {"matched": self.episodes, "compared": self.left.num_episodes},
             "rows_compared": len(self.left.rows),
             "misaligned": dict(self.misaligned),
+            "contradicted": dict(self.contradicted),
             "sentence": self.sentence,
         }
 
 
 def match_stores(left: Store, right: Store, tap: str = "context", most: int = MOST_EPISODES) -> Matching | str:
-    """Of the rows as recorded; both samples are without episodes that are exact copies in either."""
+    """Of the rows as recorded; both samples are without episodes that are copies of another in either."""
     stores = (left, right)
     missing = [name for name, store in zip(("left", "right"), stores, strict=True) if tap not in store.taps]
     if missing:
@@ -85,6 +93,8 @@ def match_stores(left: Store, right: Store, tap: str = "context", most: int = MO
     else:
         return "no episode and frame is in both stores: they were probed on other data, or name it otherwise"
     reasons = _find_misaligned(stores, pairs)
+    whole = _find_other_episodes(left.column("episode")[pairs[:, 0]], reasons != "")
+    reasons[whole & (reasons == "")] = "of an episode whose other rows are not the same"
     misaligned = Counter(reason for reason in reasons if reason)
     if len(by) == 3:
         others = len(_find_shared(stores, own, ("episode", "frame"))) - len(pairs)
@@ -100,8 +110,12 @@ def match_stores(left: Store, right: Store, tap: str = "context", most: int = MO
         of_left=len(own[0]),
         of_right=len(own[1]),
         misaligned=dict(misaligned.most_common()),
+        contradicted=_find_contradicted(*samples),
         by="episode, frame and instruction" if len(by) == 3 else "episode and frame, as their instructions all differ",
     )
+    names = left.column("episode")[pairs[:, 0]]
+    if len(set(names[whole])) > len(set(names)) / 2:
+        return f"most episodes of the same name are not the same ones: {matching.sentence}"
     if matching.left.num_episodes < FEWEST:
         return f"at least {FEWEST} episodes must be in both stores: {matching.sentence}"
     return matching
@@ -137,6 +151,23 @@ def _find_misaligned(stores: Sequence[Store], pairs: np.ndarray) -> np.ndarray:
     known = np.array([one is not None and other is not None for one, other in zip(*fingerprints, strict=True)], bool)
     reasons[known & (fingerprints[0] != fingerprints[1])] = "of another recording"
     return reasons
+
+
+def _find_other_episodes(names: np.ndarray, apart: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Of each row, whether it is of an episode of which too many rows are misaligned."""
+    _, codes = np.unique(names.astype(str), return_inverse=True)
+    share = np.bincount(codes, apart) / np.bincount(codes)
+    return share[codes] > MOST_MISALIGNED
+
+
+def _find_contradicted(left: Sample, right: Sample) -> dict[str, int]:
+    """Labels that both know of some episode, with different values."""
+    found = {}
+    for name in sorted(left.labels.keys() & right.labels.keys()):
+        both = zip(left.labels[name].tolist(), right.labels[name].tolist(), strict=True)
+        if count := sum(one is not None and other is not None and one != other for one, other in both):
+            found[name] = count
+    return found
 
 
 def _same_components(stores: Sequence[Store]) -> bool:

@@ -1,7 +1,7 @@
 """What can be decoded from two stores, each by the same probe on the same episodes and folds, side by side.
 
-In: two aligned samples. Out: differences by target, for `comparison`. Labels, folds and true chunks are left's: the
-rows are the same, so only the vectors differ.
+In: two aligned samples. Out: differences by target, for `comparison`, and in words why others are missing. Labels,
+folds and true chunks are left's: the rows are the same, so only the vectors differ.
 """
 
 from collections.abc import Sequence
@@ -12,40 +12,51 @@ from mobile_vla.analysis.pairs.decoding_difference import Difference, compare_ac
 from mobile_vla.analysis.pairs.matching import Matching
 from mobile_vla.analysis.sample import Sample
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
-from mobile_vla.analysis.verdicts.chunks import TARGET, make_chunks
+from mobile_vla.analysis.verdicts.chunks import TARGET, anything_left, make_chunks
 from mobile_vla.analysis.verdicts.decoding import decode
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.targets import declare_targets
 from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.vectors import spread
+from mobile_vla.plural import plural
 
 
-def find_differences(matching: Matching, tap: str, targets: Sequence[str], rigour: Rigour) -> dict[str, Difference]:
-    """The primary targets first, then the next action chunk; what cannot be asked for is left out."""
+def find_differences(
+    matching: Matching, tap: str, targets: Sequence[str], rigour: Rigour
+) -> tuple[dict[str, Difference], dict[str, str]]:
+    """By target, the primary ones first, then the next action chunk; and why what cannot be asked for is left out."""
     sample = matching.left
     vectors = [one.vectors(tap) for one in (matching.left, matching.right)]
     known = [name for name in targets if name in sample.labels]
     declared = declare_targets(sample, known)
-    asked = [target for target in (declared if known else declared[:1]) if target.why_not is None]
-    found = {}
-    for target in asked:
+    found: dict[str, Difference] = {}
+    reasons = {name: f"{name} is not one value an episode in left's rows" for name in targets if name not in known}
+    for target in declared if known else declared[:1]:
+        if target.why_not is not None or target.name in matching.contradicted:
+            apart = matching.contradicted.get(target.name)
+            reasons[target.name] = target.why_not or f"the two stores contradict each other on it in {apart} episodes"
+            continue
         left, right = (decode(sample.means(values), sample, target, rigour, tests=False).correct for values in vectors)
         found[target.name] = compare_accuracy(
             left, right, target.codes, permutations=rigour.permutations, seed=rigour.seed
         )
     chunks = _compare_chunks(sample, vectors, rigour)
-    return found if chunks is None else {**found, TARGET: chunks}
+    if isinstance(chunks, str):
+        return found, {**reasons, TARGET: chunks}
+    return {**found, TARGET: chunks}, reasons
 
 
-def _compare_chunks(sample: Sample, vectors: Sequence[np.ndarray], rigour: Rigour) -> Difference | None:
+def _compare_chunks(sample: Sample, vectors: Sequence[np.ndarray], rigour: Rigour) -> Difference | str:
+    """In words, where there is nothing to compare."""
     kept = spread(sample.num_episodes, MOST_EPISODES)
     inside = np.isin(sample.episode, kept)
     few = sample.keep(kept)
-    if few.actions is None or few.num_episodes < FEWEST:
-        return None
+    if few.actions is None:
+        return "left holds no actions"
+    if few.num_episodes < FEWEST:
+        return f"{plural(few.num_episodes, 'episode')} in both; at least {FEWEST} are needed"
     chunks = make_chunks(few)
-    fits = [fit(few, values[inside], chunks, rigour, permute=False) for values in vectors]
-    if not all(one.base.sum() > 0 for one in fits):
-        return None
-    left, right = fits
+    if not anything_left(few, chunks):
+        return "the actions follow from progress and instruction: nothing is left for the contexts to hold"
+    left, right = (fit(few, values[inside], chunks, rigour, permute=False) for values in vectors)
     return compare_r2(left.sse, right.sse, left.base, right.base, permutations=rigour.permutations, seed=rigour.seed)

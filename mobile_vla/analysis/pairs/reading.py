@@ -62,7 +62,7 @@ def _on_decoding(decoding: Mapping[str, Difference]) -> str:
     """What decides: two spaces of one shape may still differ in the little that a policy needs."""
     better = {side: [target for target, one in decoding.items() if one.verdict == f"{side} better"] for side in SIDES}
     told = [f"{side} tells more of {' and '.join(targets)}" for side, targets in better.items() if targets]
-    return f", but {', '.join(told)}" if told else ""
+    return f", but {' and '.join(told)}" if told else ""
 
 
 def _headline(answer: str, shape: Mapping[str, Measure]) -> str:

@@ -124,8 +124,12 @@ def write_p(value: float | None) -> str:
 def headline(verdict: Verdict) -> str:
     """What a reader takes home of one claim."""
     if is_short_of_episodes(verdict):
-        return f"{verdict.verdict}: {verdict.n} {verdict.unit}, about {verdict.n_needed} are needed for this margin"
-    return f"{verdict.verdict}, with {verdict.n} {verdict.unit}"
+        return f"{verdict.verdict}: {_count(verdict)}, about {verdict.n_needed} are needed for this margin"
+    return f"{verdict.verdict}, with {_count(verdict)}"
+
+
+def _count(verdict: Verdict) -> str:
+    return f"{verdict.n} {verdict.unit.removesuffix('s') if verdict.n == 1 else verdict.unit}"
 
 
 def is_short_of_episodes(verdict: Verdict) -> bool:

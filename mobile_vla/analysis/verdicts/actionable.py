@@ -29,11 +29,14 @@ from mobile_vla.analysis.verdicts.verdict import (
     conclude,
     count_needed,
     interval,
+    say_needed,
     undecided,
 )
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
+from mobile_vla.plural import plural
 
+VARIANTS = {"image": IMAGE, "instruction": INSTRUCTION}  # of each part, the rows that it is found in
 MARGIN = 0.25
 MEASURE = "F (0 ignores, 1 follows)"
 MOST_COMPARED = 200  # rows whose context is compared with the one as recorded
@@ -44,20 +47,26 @@ def judge_actionable(sample: Sample, tap: str = "context") -> Verdict:
     store = sample.store
     if not np.isfinite(store.column("predicted")).any() or store.manifest.info.steps is None:
         why = "the store holds no predicted chunks: the head was never trained, or the rows come from elsewhere"
-        return undecided("both", MEASURE, MARGIN, sample.num_episodes, why)
-    variants = {"image": IMAGE, "instruction": INSTRUCTION}
-    found = {name: match_variant(sample, variant) for name, variant in variants.items()}
-    stored = [name for name in variants if len(found[name].own)]
+        parts = {name: undecided(name, MEASURE, MARGIN, sample.num_episodes, why) for name in VARIANTS}
+        return replace(undecided("both", MEASURE, MARGIN, sample.num_episodes, why), parts=parts)
+    found = {name: match_variant(sample, variant) for name, variant in VARIANTS.items()}
+    stored = [name for name in VARIANTS if len(found[name].own)]
     judges = {"image": _judge_image, "instruction": _judge_instruction}
     parts = {
         name: judges[name](sample, found[name], tap) if name in stored else _missing(name, variant)
-        for name, variant in variants.items()
+        for name, variant in VARIANTS.items()
     }
     return _combine(parts, stored or list(parts))
 
 
 def _judge_instruction(sample: Sample, found: Intervened, tap: str) -> Verdict:
     dependence = find_dependence(sample)
+    if sample.num_episodes < FEWEST:
+        why = f"{plural(sample.num_episodes, 'episode')}; at least {FEWEST} are needed"
+        return undecided("instruction", MEASURE, MARGIN, sample.num_episodes, why, FEWEST)
+    if not dependence.can_tell:
+        why = f"whether the recorded actions depend on the instruction cannot be told: {dependence.sentence}"
+        return undecided("instruction", MEASURE, MARGIN, sample.num_episodes, why)
     if not dependence.depends:
         why = f"the recorded actions do not depend on the instruction: {dependence.sentence}; following cannot be seen"
         return undecided("instruction", MEASURE, MARGIN, sample.num_episodes, why)
@@ -81,6 +90,9 @@ def _judge_instruction(sample: Sample, found: Intervened, tap: str) -> Verdict:
 
 def _judge_image(sample: Sample, found: Intervened, tap: str) -> Verdict:
     unwired = _find_unwired(sample.store, found, tap)
+    if not any(name is not None for name in sample.store.column("shown_episode")[found.changed]):
+        why = "the rows do not say whose image was shown: `shown_episode` and `shown_frame` are not known of them"
+        return undecided("image", MEASURE, MARGIN, 0, why)
     return _judge("image", measure_image(sample, found), "pairs of episodes", {}, [], unwired)
 
 
@@ -117,7 +129,7 @@ def _judge(
         unit=unit,
         n=n,
         n_needed=None if answers.verdict != "undecided" else max(needed, n + 1),
-        why=_explain(answers.verdict, target, mean, ci, unit, needed, unwired),
+        why=_explain(answers.verdict, target, mean, ci, say_needed(needed, n, unit), unwired),
         baselines=baselines,
         notes=notes,
         details={"values": [round(float(value), 4) for value in values]},
@@ -164,13 +176,11 @@ def _one_sided(mean: float, error: float, freedom: float) -> float:
     return float(stats.t.sf(mean / error, freedom))
 
 
-def _explain(
-    answer: str, target: str, mean: float, ci: tuple[float, float], unit: str, needed: int, unwired: str | None
-) -> str:
+def _explain(answer: str, target: str, mean: float, ci: tuple[float, float], lacking: str, unwired: str | None) -> str:
     reached = f"F = {mean:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}]"
     if answer == "yes":
         return f"{reached}: with another {target} the actions go where an expert's would"
     if answer == "no":
         why = f"{reached}: with another {target} the actions do not go where an expert's would"
         return f"{why}; {unwired}" if unwired else why
-    return f"{reached}: the interval holds the margin {MARGIN:.2f}; about {needed} {unit} are needed"
+    return f"{reached}: the interval holds the margin {MARGIN:.2f}; {lacking}"

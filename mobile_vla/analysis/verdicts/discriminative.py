@@ -23,6 +23,7 @@ from mobile_vla.analysis.verdicts.verdict import (
     Verdict,
     conclude,
     count_needed,
+    say_needed,
     undecided,
 )
 
@@ -40,9 +41,7 @@ def judge_discriminative(
     """others: vectors that know less (pixels, an untrained backbone), decoded for comparison."""
     asked = len(target.asked)
     if target.why_not is not None:
-        needed = FEWEST * max(len(target.classes), 2)
-        told = undecided(target.name, MEASURE, target.margin, asked, target.why_not, max(needed, asked + 1))
-        return told, None
+        return undecided(target.name, MEASURE, target.margin, asked, target.why_not, _count_lacking(target)), None
     found = decode(sample.means(vectors), sample, target, rigour)
     baselines = {
         "majority": target.chance,
@@ -67,7 +66,7 @@ def judge_discriminative(
             )
             notes.append(missed)
     if target.given_away:
-        notes.append(f"{target.name} follows from the instruction: asked for among episodes of equal instruction only")
+        notes.append(f"the instruction tells {target.name}: it is asked for among episodes of equal instruction only")
     verdict = Verdict(
         verdict=answers.verdict,
         at_half=answers.at_half,
@@ -90,6 +89,13 @@ def judge_discriminative(
         else "a probe that reads the label from the same contexts on held-out episodes",
     )
     return verdict, found
+
+
+def _count_lacking(target: Target) -> int | None:
+    """How many episodes there must be until each class has enough; None where it is not episodes that lack."""
+    if len(target.classes) < 2 or target.fewest >= FEWEST:
+        return None
+    return sum(max(count, FEWEST) for count in target.counts.values())
 
 
 def _accuracy_of(known: Float[np.ndarray, "N d"], sample: Sample, target: Target, rigour: Rigour) -> float:
@@ -137,7 +143,7 @@ def _explain(
     if missed:
         return f"{reached}, but {missed}"
     if ci[0] <= target.margin <= ci[1]:
-        return f"{reached}: the interval holds the margin {target.margin:.2f}; about {needed} episodes are needed"
+        return f"{reached}: the interval holds the margin {target.margin:.2f}; {say_needed(needed, n)}"
     if ci[0] > target.margin:
         return f"{reached}, but permuted episodes do as well (p = {found.p_yes:.3f})"
     return (

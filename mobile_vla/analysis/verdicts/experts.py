@@ -86,22 +86,27 @@ class Experts:
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """Whether the recorded actions depend on the instruction, in a sentence why or why not."""
+    """Whether the recorded actions depend on the instruction, in a sentence why or why not; `can_tell`: whether these
+    episodes could show it at all."""
 
     depends: bool
     sentence: str
+    can_tell: bool = True
 
 
 def find_dependence(sample: Sample) -> Dependence:
     """Whether the mean chunk of an instruction predicts other episodes' better than the mean chunk of all does."""
     if sample.actions is None:
-        return Dependence(depends=False, sentence="the store holds no actions")
+        return Dependence(depends=False, sentence="the store holds no actions", can_tell=False)
     meanings = codes_of(sample.meaning)
     if len(set(meanings.tolist())) < 2:
         return Dependence(depends=False, sentence="all episodes were asked for the same, as far as can be told")
     blocks = codes_of(sample.session)
     if not can_permute(blocks, meanings):
-        return Dependence(depends=False, sentence="all episodes of one session were asked for the same")
+        why = "too few episodes of one session were asked for different things"
+        return Dependence(depends=False, sentence=why, can_tell=False)
+    if np.bincount(meanings).max() < 2:
+        return Dependence(depends=False, sentence="each episode was asked for something else", can_tell=False)
     gain = _Gain(sample, np.zeros_like(meanings))
     gained = gain.of(meanings)
     orders = permutations(blocks, PERMUTATIONS, seed=0)

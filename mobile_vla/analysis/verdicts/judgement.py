@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from mobile_vla.analysis.descriptions.description import Description, describe_tap
 from mobile_vla.analysis.sample import Sample, count_scripts, take_sample
 from mobile_vla.analysis.verdicts.actionable import judge_actionable
@@ -32,6 +35,7 @@ class Judgement:
     primary      names of those that the verdicts are about; all others are exploratory
     fit          of the action chunk; None where there is none
     scripts      episodes whose recorded actions differ
+    unlike       why the store of the untrained backbone is no baseline of this one, where it was given and is none
     """
 
     store: Store
@@ -45,6 +49,7 @@ class Judgement:
     primary: tuple[str, ...]
     fit: Fit | None
     scripts: int
+    unlike: str | None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -78,9 +83,13 @@ def judge(
     declared = declare_targets(sample, targets)
     primary = tuple(target.name for target in (declared if targets else declared[:1]))
     images = {name: sample.vectors(name) for name in IMAGES if name in store.taps and name != tap}
-    others = dict(images)
+    others, unlike = dict(images), None
     if untrained is not None:
-        others |= _vectors_of(untrained, sample, tap)
+        found = _vectors_of(untrained, sample, tap)
+        if isinstance(found, str):
+            unlike = found
+        else:
+            others["untrained"] = found
     preserving, fit = judge_preserving(
         sample, vectors, rigour, images, {name: known for name, known in others.items() if name not in images}
     )
@@ -92,6 +101,14 @@ def judge(
         target, verdict, decoding = judged[name]
         judged[name] = target, add_selectivity(verdict, sample, vectors, target, rigour), decoding
     discriminative = _choose(judged, primary, sample)
+    actionable = _note_missed(judge_actionable(sample, tap), discriminative)
+    preserving, discriminative, actionable = (
+        _say_copies(verdict, sample) for verdict in (preserving, discriminative, actionable)
+    )
+    if unlike is not None:
+        preserving, discriminative = (
+            replace(verdict, notes=(*verdict.notes, unlike)) for verdict in (preserving, discriminative)
+        )
     return Judgement(
         store=store,
         tap=tap,
@@ -99,11 +116,12 @@ def judge(
         description=describe_tap(store, tap),
         preserving=preserving,
         discriminative=discriminative,
-        actionable=_note_missed(judge_actionable(sample, tap), discriminative),
+        actionable=actionable,
         targets=judged,
         primary=primary,
         fit=fit,
         scripts=count_scripts(sample),
+        unlike=unlike,
     )
 
 
@@ -140,10 +158,18 @@ def _choose(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence
     return min((judged[name][1] for name in primary), key=lambda verdict: order.index(verdict.verdict))
 
 
-def _vectors_of(untrained: Store, sample: Sample, tap: str) -> dict:
-    """Of the sample's rows in the other store; none where it lacks one of them."""
+def _say_copies(verdict: Verdict, sample: Sample) -> Verdict:
+    """Where nothing could be measured, and copies are left out, they come first: they may be why."""
+    if not sample.copies or verdict.statistic is not None:
+        return verdict
+    left_out = f"{len(sample.copies)} of {sample.total} episodes are copies of others, and a recording counts once"
+    return replace(verdict, why=f"{left_out}: {verdict.why}")
+
+
+def _vectors_of(untrained: Store, sample: Sample, tap: str) -> Float[np.ndarray, "N D"] | str:
+    """Of the sample's rows in the other store; in words where it lacks some of them."""
     if tap not in untrained.taps:
-        return {}
+        return f"the untrained backbone's store has no tap {tap}: it is no baseline"
     names, frames = untrained.column("episode"), untrained.column("frame")
     place = {(names[row], int(frames[row])): row for row in untrained.select().tolist()}
     wanted = zip(
@@ -152,7 +178,10 @@ def _vectors_of(untrained: Store, sample: Sample, tap: str) -> dict:
         strict=True,
     )
     rows = [place.get(key) for key in wanted]
-    if any(row is None for row in rows):
-        return {}
-    vectors = untrained.vectors(tap)[[row for row in rows if row is not None]]
-    return {"untrained": vectors.reshape(len(rows), -1)}
+    there = [row for row in rows if row is not None]
+    if lacking := len(rows) - len(there):
+        return (
+            f"the untrained backbone's store lacks {lacking} of the {len(rows)} rows that are looked at: it is no "
+            "baseline; probe it on the same rows (probe.plan.of=<this store>)"
+        )
+    return np.asarray(untrained.vectors(tap)[there], np.float32).reshape(len(rows), -1)

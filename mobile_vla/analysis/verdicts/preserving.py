@@ -15,8 +15,9 @@ from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, Fit, fit
 from mobile_vla.analysis.verdicts.chunks import TARGET, anything_left, make_chunks, previous_chunks
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
-from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST, Verdict, conclude, count_needed, undecided
+from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST, Verdict, conclude, count_needed, say_needed, undecided
 from mobile_vla.contexts.vectors import spread
+from mobile_vla.plural import plural
 
 MARGIN = 0.10
 MEASURE = "R2 beyond progress and instruction"
@@ -36,7 +37,7 @@ def judge_preserving(
         return undecided(TARGET, MEASURE, MARGIN, sample.num_episodes, why), None
     chunks = make_chunks(sample)
     if sample.num_episodes < FEWEST:
-        why = f"{sample.num_episodes} episodes; at least {FEWEST} are needed"
+        why = f"{plural(sample.num_episodes, 'episode')}; at least {FEWEST} are needed"
         return undecided(TARGET, MEASURE, MARGIN, sample.num_episodes, why, FEWEST), None
     if not can_permute(codes_of(sample.session, meanings_of(sample)), np.arange(sample.num_episodes)):
         why = "hardly two episodes of one session were asked for the same: there is nothing to permute, and no p-value"
@@ -111,7 +112,7 @@ def _explain(answer: str, found: Fit, ci: tuple[float, float], n: int, needed: i
             f"(p = {found.p_no:.3f}): no linear code this strong, with these {n} episodes"
         )
     if ci[0] <= MARGIN <= ci[1]:
-        return f"{reached}: the interval holds the margin {MARGIN:.2f}; about {needed} episodes are needed"
+        return f"{reached}: the interval holds the margin {MARGIN:.2f}; {say_needed(needed, n)}"
     if ci[0] > MARGIN:
         return f"{reached}, but permuted episodes do as well (p = {found.p_yes:.3f})"
     if blind:

@@ -19,6 +19,7 @@ from mobile_vla.analysis.verdicts.experts import find_relevance
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of, permutations
 from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST
 from mobile_vla.errors import UserError
+from mobile_vla.plural import plural
 
 SITUATIONS = ("scenario", "task_type", DIRECTION)  # what a recording was made for: asked for before anything else
 NEVER = ("episode_name", "time_period", "end_pos", "control_mode")  # say when and how it was recorded, not what is seen
@@ -54,7 +55,7 @@ class Target:
 
     @property
     def chance(self) -> float:
-        return 1 / max(len(self.classes), 1)
+        return 1 / max(len(self.classes), 2)
 
     @property
     def margin(self) -> float:
@@ -109,7 +110,9 @@ def _find_obstacle(target: Target, values: np.ndarray, known: np.ndarray) -> str
     if number == 0:
         return f"{name} is known of no episode"
     if number == 1:
-        return f"{name} is {values[known][0]} in all {known.sum()} episodes: there is nothing to tell apart"
+        return (
+            f"{name} is {values[known][0]} in all {plural(int(known.sum()), 'episode')}: there is nothing to tell apart"
+        )
     if not len(target.classes):
         return f"{name} follows from the instruction, and can be read off the text; no two episodes of one text differ"
     if len(target.classes) > MOST_CLASSES:

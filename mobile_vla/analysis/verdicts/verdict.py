@@ -125,6 +125,13 @@ def count_needed(spread: float, height: float) -> int:
     return max(FEWEST, math.ceil((quantiles * spread / height) ** 2))
 
 
+def say_needed(needed: int, n: int, unit: str = "episodes") -> str:
+    """What would decide where the interval holds the margin."""
+    if needed > n:
+        return f"about {needed} {unit} are needed"
+    return f"so near to it that more than these {n} {unit} are needed to tell on which side"
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusted for asking several questions (Holm 1979): the smallest times their number, and so on, never falling."""
     adjusted, highest = {}, 0.0

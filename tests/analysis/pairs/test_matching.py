@@ -75,6 +75,27 @@ def test_the_same_name_is_not_yet_the_same_row(make):
     assert match_stores(left, make("c", instruction=texts)).misaligned == {"with another instruction": 9}
 
 
+def test_first_frames_that_agree_do_not_make_another_recording_the_same_episode(make):
+    actions = ACTIONS.copy()
+    other = [i for i in range(COUNT) if PLACES[i] > 0 and NAMES[i] < "day/04"]
+    actions[other] += 0.5
+    found = match_stores(make("a"), make("b", actions=actions))
+    assert found.misaligned == {"with another true action": 32, "of an episode whose other rows are not the same": 4}
+    assert found.left.num_episodes == EPISODES - 4
+    everywhere = ACTIONS.copy()
+    everywhere[np.array(PLACES) > 0] += 0.5
+    why = match_stores(make("c"), make("d", actions=everywhere))
+    assert "most episodes of the same name are not the same ones" in why
+
+
+def test_labels_on_which_the_two_contradict_each_other_are_counted(make):
+    labels = {"scenario": ["box"] * COUNT, "boxes": [1.0] * COUNT}
+    other = ["basket" if name == "day/03" else None if name == "day/04" else "box" for name in NAMES]
+    found = match_stores(make("a", labels=labels), make("b", labels={**labels, "scenario": other}))
+    assert found.contradicted == {"scenario": 1}
+    assert "contradict each other on scenario in 1 episode" in found.sentence
+
+
 def test_what_rounding_or_a_shorter_chunk_changes_is_the_same_row(make):
     actions = ACTIONS.round(4)[:, :2].copy()
     actions[5] = np.nan
@@ -101,7 +122,7 @@ def test_exact_copies_in_either_store_are_left_out_of_both(make):
     found = match_stores(make("a"), make("b", vectors=vectors))
     assert "day/01" not in found.left.episodes
     assert found.left.episodes == found.right.episodes
-    assert "1 episode left out as exact copies" in found.sentence
+    assert "1 episode left out as copies" in found.sentence
 
 
 def test_a_sample_of_many_is_even(make):

@@ -1,8 +1,13 @@
 """The paired difference on matched stores: the same probe, the same folds, whatever the order of the rows."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from mobile_vla.analysis.pairs.matching import Matching, match_stores
 from mobile_vla.analysis.pairs.paired_decoding import find_differences
 from mobile_vla.analysis.verdicts.rigour import Rigour
+from tests.analysis.conftest import write_store
 from tests.analysis.planted_store import Wanted, write_planted
 
 RIGOUR = Rigour(permutations=99, spikes=60)
@@ -11,7 +16,7 @@ RIGOUR = Rigour(permutations=99, spikes=60)
 def differences(left, right):
     matching = match_stores(left, right)
     assert isinstance(matching, Matching), matching
-    return find_differences(matching, "context", ("scenario",), RIGOUR)
+    return find_differences(matching, "context", ("scenario",), RIGOUR)[0]
 
 
 def test_what_only_one_store_holds(tmp_path):
@@ -21,6 +26,32 @@ def test_what_only_one_store_holds(tmp_path):
     assert list(found) == ["scenario", "next action chunk"]
     assert {one.verdict for one in found.values()} == {"left better"}
     assert {one.verdict for one in differences(empty, full).values()} == {"right better"}
+
+
+def test_where_the_actions_follow_from_progress_nothing_is_compared(tmp_path):
+    """Rounding leaves squares that are not zero, and one of two models explains more of them."""
+    names, progress = np.repeat([f"e{index:02d}" for index in range(20)], 5), np.tile(np.linspace(0, 1, 5), 20)
+    actions = np.broadcast_to(np.sqrt(progress)[:, None, None], (100, 3, 2))
+    rng = np.random.default_rng(0)
+
+    def write(name):
+        vectors = {"context": rng.standard_normal((100, 16))}
+        return write_store(tmp_path / name, vectors, names, np.tile(range(5), 20), progress, actions=actions)
+
+    matching = match_stores(write("a"), write("b"))
+    assert isinstance(matching, Matching)
+    found, reasons = find_differences(matching, "context", (), RIGOUR)
+    assert not found
+    assert "nothing is left" in reasons["next action chunk"]
+
+
+def test_a_label_on_which_the_two_contradict_each_other_is_not_compared(tmp_path):
+    stores = [write_planted(tmp_path / name, Wanted(swap=False)) for name in "ab"]
+    matching = match_stores(*stores)
+    assert isinstance(matching, Matching)
+    found, reasons = find_differences(replace(matching, contradicted={"scenario": 3}), "context", ("scenario",), RIGOUR)
+    assert "scenario" not in found
+    assert "contradict each other on it in 3 episodes" in reasons["scenario"]
 
 
 def test_a_store_with_itself_differs_in_nothing(tmp_path):

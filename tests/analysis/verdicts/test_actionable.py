@@ -67,7 +67,11 @@ def test_a_part_without_rows_is_left_to_the_other_and_named():
 
 def test_without_predictions_nothing_can_be_said():
     verdict = judge_actionable(take_sample(plant_store(NARROW, 0)))
-    assert (verdict.verdict, verdict.parts) == ("undecided", {})
+    assert verdict.verdict == "undecided"
+    assert {name: part.verdict for name, part in verdict.parts.items()} == {
+        "image": "undecided",
+        "instruction": "undecided",
+    }
     assert "no predicted chunks" in verdict.why
 
 

@@ -123,6 +123,48 @@ def test_copies_of_six_recordings_are_no_thirty_episodes():
     assert {verdict.verdict for verdict in found.verdicts.values()} == {"undecided"}
 
 
+def write_again(folder, planted, times, noise):
+    """All under one instruction; each recording so many times, with noise of its own on the vectors."""
+    count = len(planted.vectors) * times
+    vectors = np.concatenate([planted.vectors] * times).reshape(count * 5, -1)
+    vectors = vectors + noise * np.random.default_rng(1).standard_normal(vectors.shape)
+    return write_store(
+        folder,
+        {"context": vectors},
+        np.repeat([f"e{index:02d}" for index in range(count)], 5),
+        np.tile([0, 4, 8, 13, 17], count),
+        np.tile(planted.progress, count),
+        labels={"scenario": np.repeat(np.where(np.tile(planted.label, times) == 1, "box", "basket"), 5).tolist()},
+        actions=np.concatenate([planted.actions] * times).reshape(count * 5, 1, 2),
+    )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_recordings_that_are_stored_five_times_with_a_little_noise_tell_nothing(tmp_path, noise):
+    """Of twelve recordings without any signal sixty episodes would tell label and actions without a mistake."""
+    found = judge(write_again(tmp_path, plant(World(episodes=12, width=64), 0), 5, noise), rigour=RIGOUR)
+    assert (found.sample.num_episodes, len(found.sample.copies)) == (12, 48)
+    assert "yes" not in {verdict.verdict for verdict in found.verdicts.values()}
+    assert "48 of 60 episodes are copies" in found.discriminative.why
+
+
+def test_episodes_that_only_share_their_actions_are_no_copies(tmp_path):
+    """A keyboard's commands are few: the same ones are driven in other scenes."""
+    planted = plant(World(episodes=40, width=64, label=8.0), 0)
+    alike = replace(planted, actions=np.concatenate([planted.actions[:8]] * 5))
+    found = judge(write_again(tmp_path, alike, 1, 0.0), rigour=RIGOUR)
+    assert (found.sample.num_episodes, found.sample.copies, found.scripts) == (40, (), 8)
+
+
+def test_an_untrained_store_without_all_rows_is_no_baseline_and_it_is_said():
+    store, lacking = plant_store(World(episodes=30, width=32), 0), plant_store(World(episodes=20, width=32), 0)
+    found = judge(store, rigour=RIGOUR, untrained=lacking)
+    assert "lacks 50 of the 150 rows" in (found.unlike or "")
+    assert found.unlike in found.preserving.notes
+    assert "untrained" not in found.discriminative.baselines
+    assert judge(store, rigour=RIGOUR, untrained=store).unlike is None
+
+
 def test_a_store_on_disk_is_judged_too(tmp_path):
     planted = plant(World(episodes=30, width=64, label=8.0, action=3.0), 0)
     names = np.repeat([f"e{index:02d}" for index in range(30)], 5)
