@@ -16,6 +16,8 @@ MODULES = {
     "doctor": "mobile_vla.cli.doctor",
     "import": "mobile_vla.cli.import_",
     "export": "mobile_vla.cli.export",
+    "runs": "mobile_vla.cli.runs",
+    "board": "mobile_vla.cli.board",
 }
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import mobile_vla
 from mobile_vla.cli.command import Report
 from mobile_vla.durable import write_text
+
+UNFOLDED = 1000  # columns of text in a file or a pipe
 
 
 def write_report(report: Report, file: Path) -> None:
@@ -38,7 +42,7 @@ def make_plain(value: Any) -> Any:
 
 
 def print_table(report: Report) -> None:
-    """Print the table to stdout; nothing where it has no rows."""
+    """Print the table to stdout; nothing where it has no rows. Its columns are folded only where a screen is narrow."""
     if not report.table:
         return
     from rich.console import Console
@@ -51,4 +55,5 @@ def print_table(report: Report) -> None:
         table.add_column(report.columns[index] if index < len(report.columns) else "", overflow="fold")
     for row in report.table:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: a cell's brackets are no markup
-    Console().print(table)
+    screen = sys.stdout.isatty() or "COLUMNS" in os.environ or not report.columns
+    Console(width=None if screen else UNFOLDED).print(table)

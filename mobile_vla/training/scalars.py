@@ -1,4 +1,4 @@
-"""Names of the logged scalars, laid out for comparing runs: one group of charts for each question."""
+"""Names of the logged scalars and settings, laid out for comparing runs: one group of charts for each question."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,14 @@ CHART_LAYOUT = {  # TensorBoard's custom scalars: what belongs into one chart
     },
     "effects": {"of instruction and image": ["Multiline", ["^effect/.*"]]},
 }
+HPARAMS = (  # what runs may differ in; a board's tab shows those in which they do
+    "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",
+    "trainer.accumulate_grad_batches", "trainer.precision", "model.weights", "model.layout", "model.lora.alpha",
+    "model.lora.dropout", "model.lora.layers", "model.head.hidden", "model.head.layers", "optimization.head_lr",
+    "optimization.schedule", "optimization.weight_decay", "optimization.warmup_epochs", "data.root", "data.components",
+    "data.window", "data.chunk", "data.ends", "data.span", "data.action_shift",
+)  # fmt: skip
+COMPARED = ("val_loss", "effect/instruction", "effect/image", "val/rmse", "val/sign_accuracy")
 
 
 def validation_scalars(summary: Mapping[str, Any]) -> dict[str, float]:

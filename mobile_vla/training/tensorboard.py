@@ -9,17 +9,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
 from mobile_vla.training.loggers import is_last_word
-from mobile_vla.training.scalars import CHART_LAYOUT
+from mobile_vla.training.scalars import CHART_LAYOUT, COMPARED, HPARAMS
 from mobile_vla.training.settings import flatten
-
-HPARAMS = (  # what runs may differ in; the tab shows first, by name, those in which they do
-    "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",
-    "trainer.accumulate_grad_batches", "trainer.precision", "model.weights", "model.layout", "model.lora.alpha",
-    "model.lora.dropout", "model.lora.layers", "model.head.hidden", "model.head.layers", "optimization.head_lr",
-    "optimization.schedule", "optimization.weight_decay", "optimization.warmup_epochs", "data.root", "data.components",
-    "data.window", "data.chunk", "data.ends", "data.span", "data.action_shift",
-)  # fmt: skip
-COMPARED = ("val_loss", "val/rmse", "val/sign_accuracy", "effect/instruction", "effect/image")
 
 
 class Board(TensorBoardLogger):

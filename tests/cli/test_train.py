@@ -93,6 +93,21 @@ def test_tensorboard_has_scalars_hparams_figures_and_findings(trained: Path):
     assert "_hparams_/session_start_info" in board.summary_metadata
 
 
+def test_the_table_of_runs_says_the_same(trained: Path, tmp_path: Path):
+    copy = tmp_path / "runs" / "killed_at_the_end"
+    shutil.copytree(trained, copy)
+    (copy / "train.json").unlink()
+    assert small_training.run("runs", f"runs=[{trained},{copy}]", f"out={tmp_path / 'out'}") == 0
+    told = {Path(row["folder"]).name: row for row in json.loads((tmp_path / "out" / "runs.json").read_text())["runs"]}
+    found, ended, killed = json.loads((trained / "train.json").read_text()), told["three"], told[copy.name]
+    for name in ("val_loss", "baselines", "best_baseline", "image_effect", "parameters", "epochs"):
+        assert ended[name] == found[name]
+    assert (ended["state"], ended["problems"]) == ("ended", [])
+    assert (killed["state"], killed["problems"], killed["epochs"]) == ("interrupted", [], 3)
+    assert killed["val_loss"] == [float(row["val_loss"]) for row in rows(trained) if row["val_loss"]][-1]
+    assert killed["denominators"]["windows"] == found["denominators"]["windows"]
+
+
 def test_tensorboard_is_to_be_opened_where_probes_are_too(tmp_path: Path):
     """`probe` puts them beside trainings by default; a folder of the user's own holds what the user puts there."""
     assert find_logdir(tmp_path / "runs" / "train" / "2026-01-31_09-00-00_demo") == tmp_path / "runs"
