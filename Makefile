@@ -39,7 +39,7 @@ bench: env ## measure speed and memory, ours beside the lab's and upstream's, in
 bench-gpu: env ## measure the full-size model's training step on a CUDA device, into runs/benchmarks; minutes
 	$(BIN)/python -m benchmarks.gpu --out runs/benchmarks/gpu.json
 
-validate: env ## simulate how often the verdicts are right, into docs/validation.md; half an hour
+validate: env ## simulate how often the verdicts are right, into docs/validation.md; an hour
 	$(BIN)/python -m validation --power mobile_vla/analysis/figures/power.json
 
 lint: env ## check style

@@ -90,8 +90,10 @@ def create_exclusively(folder: Path) -> Path:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Leave no empty folder behind a job that failed before it wrote anything."""
+    """Leave no empty folder behind a job that failed before it wrote anything but its lock."""
     try:
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
         folder.rmdir()
     except OSError:
         return

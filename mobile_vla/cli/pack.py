@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 10  # in the table; pack.json holds all
 
+LARGEST = 4096  # pixels of a packed frame's side: a frame then takes 50 MB
+
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check the settings and find the episodes; the job packs them."""
@@ -26,7 +28,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     quiet_libraries()
     from mobile_vla.cli.typed import build
     from mobile_vla.data.catalog import scan
-    from mobile_vla.data.dataset import DataConfig
+    from mobile_vla.data.dataset import DataConfig, refuse_faults
 
     data = build(DataConfig, config["data"], "data")
     processes, prune = config["processes"], config["prune"]
@@ -38,6 +40,9 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     shown = context.rank == 0
     with show_steps(enabled=shown) as progress:
         catalog = scan(data.roots(), data.instructions, lambda *done: progress("reading episodes", *done))
+    num_files = len(catalog.episodes) + len(catalog.faults)
+    if data.faults == "error":
+        refuse_faults(data, catalog.faults, num_files)
 
     def run(out: Path) -> Report:
         from mobile_vla.data.frames import PackedFrames
@@ -57,10 +62,12 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
                 progress=lambda *done: progress("packing frames", *done),
             )
         faults = (*catalog.faults, *done.faults)
+        if data.faults == "error":
+            refuse_faults(data, faults, num_files)
         num_frames = sum(episode.num_frames for episode in done.good)
         payload = {
             "episodes": len(done.good),
-            "files": len(catalog.episodes) + len(catalog.faults),
+            "files": num_files,
             "frames": num_frames,
             "packed": {
                 "episodes": len(done.new),
@@ -102,8 +109,8 @@ def _find_preprocessing(config: Mapping[str, Any]) -> "Preprocessing":
             return open_source(model).preprocessing
         except UserError as error:
             raise UserError(f"{error}; without the model, give size=<pixels>") from None
-    if type(size) is not int or size < 1:
-        raise UserError(f"size: expected a number of pixels, or null for the model's, got {size}")
+    if type(size) is not int or not 1 <= size <= LARGEST:
+        raise UserError(f"size: expected 1 to {LARGEST} pixels, or null for the model's, got {size}")
     return Preprocessing.named(model.preprocessing or "clip", size)
 
 

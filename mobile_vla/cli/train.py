@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mobile_vla.batch import Batch
     from mobile_vla.models.policy import Policy
 
-PATHS = (("data", "root"), ("data", "pack_dir"), ("data", "labels"), ("model", "weights"))  # may name a file or folder
+PATHS = (("data", "root"), ("data", "labels"), ("model", "weights"))  # may name a file or folder
+FOLDERS = (("data", "pack_dir"), ("cache", "dir"))  # do, and are made where they are not there yet
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
@@ -34,6 +35,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     quiet_loggers()
     for group, key in PATHS:
         config[group][key] = _absolute(config[group][key])
+    for group, key in FOLDERS:
+        config[group][key] = str(Path(config[group][key]).expanduser().absolute())
     config["start"] = _absolute(config["start"])
     settings = build(TrainConfig, config)
     refuse_sweep_over_ranks(context, settings.trainer.num_devices, settings.trainer.strategy)

@@ -56,8 +56,10 @@ class FeatureFiles:
         bits = values.view(torch.int16) if values.dtype == torch.bfloat16 else values
         path = self.path(episode, text)
         path.parent.mkdir(parents=True, exist_ok=True)
+        array = bits.numpy().astype(CODES[values.dtype], copy=False)
         with replaced(path, sync=False) as part, part.open("wb") as file:
-            np.save(file, bits.numpy().astype(CODES[values.dtype], copy=False))
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)  # NumPy's own writing does not say that a disk is full
 
 
 class FeatureReader:

@@ -41,7 +41,7 @@ class CacheConfig:
     dir: str = "~/.cache/mobile_vla/features"
 
     def __post_init__(self):
-        if self.max_gb <= 0:
+        if not self.max_gb > 0:
             raise UserError(f"cache.max_gb must be positive, got {self.max_gb:g}; cache.at=none keeps nothing")
 
 
@@ -163,7 +163,8 @@ def _find_lack(num_bytes: int, config: CacheConfig, folder: Path) -> str | None:
     if num_bytes > config.max_gb * GB:
         return f"more than cache.max_gb={config.max_gb:g}"
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    taken = sum(path.stat().st_size for path in folder.rglob("*.npy"))  # what is there already, or makes room
+    free = shutil.disk_usage(there).free + taken
     return f"and {say_bytes(free)} are free at {there}; set cache.dir" if num_bytes > free else None
 
 

@@ -1,19 +1,23 @@
 """Frozen work is done once: what no training step changes is computed before the first, kept, and read from then on.
 
 In: a policy and a `CachePlan`. Out: `FeatureFiles`, that batches are made of instead of frames. The folder's name holds
-all that its content depends on: the very weights in front of the depth, how frames are preprocessed, the layout, the
-precision, the kind of device. So nothing is ever read that another model has written, and a later training of the same
-base finds all of it.
+all that its content depends on: the very weights in front of the depth, the architecture, how frames are preprocessed,
+the layout, the precision, the kind of device, the versions of what computes. So nothing is ever read that another model
+has written, and a later training of the same base finds all of it.
 """
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from mobile_vla.data.dataset import Progress
@@ -21,7 +25,7 @@ from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.frames import FrameSource
 from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.schema import Episode
-from mobile_vla.durable import write_text
+from mobile_vla.durable import tell, write_text
 from mobile_vla.errors import UserError
 from mobile_vla.models.fingerprint import fingerprint_trained
 from mobile_vla.models.frozen import Depth, frozen_weights
@@ -29,8 +33,10 @@ from mobile_vla.models.policy import Policy
 from mobile_vla.training.cache_plan import GB, CacheConfig, CachePlan, say_bytes
 
 AT_ONCE = 16  # frames
+LEFT_S = 3600  # a file that nobody has gone on writing for so long was left by a killed process
 CONTENT = "content.json"
-SCHEMA = 1
+SCHEMA = 2
+ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
 
 def fill(
@@ -55,20 +61,24 @@ def fill(
     first = rank * len(plan.wanted) // world
     order = plan.wanted[first:] + plan.wanted[:first]
     try:
-        if rank == 0 and any(files.load(one.episode, text) is None for one in order for text in one.texts):
-            _make_room(plan.folder, files.folder, int(config.max_gb * GB) - plan.num_bytes)
+        if rank == 0:
             files.folder.mkdir(parents=True, exist_ok=True)
             write_text(files.folder / CONTENT, json.dumps(content, indent=1))
+            wanted = {files.path(one.episode, text): (one.episode, text) for one in order for text in one.texts}
+            there = [path for path, of in wanted.items() if files.load(*of) is not None]
+            missing = plan.num_bytes * (1 - len(there) / len(wanted))
+            _make_room(plan.folder, wanted, config.max_gb * GB - plan.num_bytes, missing)
+            for path in there:
+                os.utime(path)  # used last
         for done, one in enumerate(order, start=1):
-            missing = [text for text in one.texts if files.load(one.episode, text) is None]
-            if missing:
-                _compute(files, one.episode, missing, policy, frames)
+            absent = [text for text in one.texts if files.load(one.episode, text) is None]
+            if absent:
+                _compute(files, one.episode, absent, policy, frames)
             if progress is not None:
                 progress(f"computing {plan.depth} once", done, len(order))
-        (files.folder / CONTENT).touch()  # used last
     except OSError as error:
         raise UserError(
-            f"cache.dir: cannot write below {plan.folder} ({error.strerror or error}); set cache.dir to a folder with "
+            f"cache.dir: cannot write below {plan.folder} ({tell(error)}); set cache.dir to a folder with "
             f"{say_bytes(plan.num_bytes)} of room, or cache.at=none"
         ) from error
     return files
@@ -113,8 +123,11 @@ def _describe_content(depth: Depth, policy: Policy) -> dict[str, object]:
     backbone = policy.backbone
     return {
         "schema": SCHEMA,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
         "of": depth,
         "weights": fingerprint_trained(frozen_weights(policy, depth)),
+        "architecture": _describe_architecture(depth, policy),
         "text_layers": 0 if depth == "image_tokens" else backbone.num_frozen_layers,
         "preprocessing": asdict(policy.preprocessing),
         "layout": None if depth == "image_tokens" else backbone.config.layout,
@@ -124,19 +137,38 @@ def _describe_content(depth: Depth, policy: Policy) -> dict[str, object]:
     }
 
 
-def _make_room(folder: Path, own: Path, room: int) -> None:
-    """Remove what other models' trainings have left, the longest unused first, until the rest takes `room` bytes.
+def _describe_architecture(depth: Depth, policy: Policy) -> dict[str, object]:
+    """What weights do not tell: heads, activations, epsilons. Of image tokens, the vision tower's and their number."""
+    model = policy.backbone.model.config
+    config = model.to_dict()
+    if depth == "image_tokens":
+        config = {name: config[name] for name in ("vision_config", "latent_query_num")}
+    attention = [part._attn_implementation for part in (model, model.text_config, model.vision_config)]
+    return {"config": _without_origin(config), "attention": attention}
+
+
+def _without_origin(config: Mapping[Any, Any]) -> dict[Any, object]:
+    """Without where a configuration comes from, and in which precision it was stored."""
+    return {
+        name: _without_origin(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name not in ORIGIN
+    }
+
+
+def _make_room(folder: Path, kept: Collection[Path], room: float, free: float) -> None:
+    """Remove what other trainings have left below the folder, the longest unused first, until all that is not `kept`
+    takes at most `room` bytes and `free` bytes are free on the disk.
 
     A training that still reads it goes on with frames.
     """
-    others = sorted(
-        (content.parent for content in folder.glob(f"*/{CONTENT}") if content.parent != own),
-        key=lambda path: (path / CONTENT).stat().st_mtime,
-    )
-    sizes = {path: sum(file.stat().st_size for file in path.rglob("*.npy")) for path in others}
-    taken = sum(sizes.values())
-    for path in others:
-        if taken <= room:
+    for part in folder.rglob("*.part"):
+        if part.stat().st_mtime < time.time() - LEFT_S:
+            part.unlink(missing_ok=True)
+    others = {path: path.stat() for path in folder.rglob("*.npy") if path not in kept}
+    taken = sum(one.st_size for one in others.values())
+    for path in sorted(others, key=lambda path: others[path].st_mtime):
+        if taken <= room and shutil.disk_usage(folder).free >= free:
             break
-        shutil.rmtree(path, ignore_errors=True)
-        taken -= sizes[path]
+        path.unlink(missing_ok=True)
+        taken -= others[path].st_size

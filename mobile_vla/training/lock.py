@@ -1,5 +1,6 @@
 """One process trains in a run's folder at a time."""
 
+import shutil
 from pathlib import Path
 
 from mobile_vla.errors import UserError
@@ -24,6 +25,15 @@ def refuse_if_locked(folder: Path) -> None:
     holder = find_holder(folder / NAME)
     if holder is not None:
         raise _refusal(folder, holder)
+
+
+def remove_all_but_the_lock(folder: Path) -> None:
+    """For whoever holds it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != NAME:
+            path.unlink()
 
 
 def _refusal(folder: Path, holder: str) -> UserError:

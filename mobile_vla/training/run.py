@@ -51,13 +51,14 @@ from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.epoch_folders import FOLDER, remove_from
 from mobile_vla.training.feature_cache import fill
 from mobile_vla.training.findings import baseline_losses, find, plan_effects
-from mobile_vla.training.lock import RunLock, refuse_if_locked
+from mobile_vla.training.lock import RunLock, refuse_if_locked, remove_all_but_the_lock
 from mobile_vla.training.loggers import CsvMetrics
 from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
 from mobile_vla.training.position import Position
 from mobile_vla.training.resuming import check_resumable, find_split
 from mobile_vla.training.run_folder import record_machine
+from mobile_vla.training.run_search import CONFIG
 from mobile_vla.training.start import build_start, describe_start
 from mobile_vla.training.tensorboard import Board
 from mobile_vla.training.trainer import Machine, build_trainer, choose_machine
@@ -209,6 +210,10 @@ class Training:
                 remove_parts(out)
                 remove_parts(out / "checkpoints")
             return self._run(policy, out, save_config, progress, begun)
+        except (UserError, KeyboardInterrupt):
+            if lock is not None and self.continues is None and not (out / CONFIG).exists():
+                remove_all_but_the_lock(out)  # it has not become a run
+            raise
         finally:
             if lock is not None:
                 lock.release()
@@ -276,7 +281,7 @@ class Training:
             if gone := remove_from(out / FOLDER, 0 if stands is None else Position.read(stands).epoch):
                 names = ", ".join(folder.name for folder in gone)
                 print(f"contexts of {names} are removed: training goes on before them", file=sys.stderr, flush=True)
-            save_config(out / "config.yaml")  # last: it says that there is a run
+            save_config(out / CONFIG)  # last: it says that there is a run
         with warnings.catch_warnings():
             # Lightning cannot know that the planned batches begin where the checkpoint stands.
             warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended")

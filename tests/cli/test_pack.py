@@ -46,6 +46,12 @@ def test_what_is_packed_is_what_training_reads(episodes: Path, tmp_path: Path, c
     assert "packing frames" not in {what for what, *_ in seen}
 
 
+def test_broken_files_are_errors_where_that_is_asked_for(episodes: Path, capsys):
+    assert run(f"data.root={episodes}", "size=16", "data.faults=error", "out=one") == 2
+    assert "1 of 5 files are broken" in capsys.readouterr().err
+    assert not Path("one").exists()
+
+
 def test_what_has_changed_since_is_told_and_pruned(episodes: Path, capsys):
     files = sorted(episodes.glob("episode*"))
     assert run(f"data.root={episodes}", "size=16", "out=one") == 0
@@ -68,8 +74,9 @@ def test_what_has_changed_since_is_told_and_pruned(episodes: Path, capsys):
     [
         ((), "missing setting 'data.root'"),
         (("data.root=nowhere", "size=16"), "no such folder"),
-        (("data.root={episodes}", "size=0"), "size: expected a number of pixels"),
-        (("data.root={episodes}", "size=true"), "size: expected a number of pixels"),
+        (("data.root={episodes}", "size=0"), "size: expected 1 to 4096 pixels"),
+        (("data.root={episodes}", "size=1000000"), "size: expected 1 to 4096 pixels"),
+        (("data.root={episodes}", "size=true"), "size: expected 1 to 4096 pixels"),
         (("data.root={episodes}", "size=16", "processes=0"), "processes: expected a number of at least 1"),
         (("data.root={episodes}", "size=16", "prune=yes"), "prune: expected true or false, got yes"),
         (("data.root={episodes}", "model.weights=./nothing"), "give size=<pixels>"),

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mobile_vla.cli.train import find_logdir
+from mobile_vla.cli.train import FOLDERS, find_logdir
 from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from tests.cli import small_training
 from tests.cli.small_training import SMALL
@@ -151,6 +151,7 @@ def test_bounds_layout_and_base_travel_with_the_checkpoint(trained: Path):
 def test_config_yaml_is_resolved_with_absolute_paths(trained: Path, episodes: Path):
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["data"]["root"] == str(episodes)
+    assert all(Path(config[group][key]).is_absolute() for group, key in FOLDERS)
     assert "${" not in (trained / "config.yaml").read_text()
 
 

@@ -139,7 +139,9 @@ def test_what_is_not_whole_is_not_read(tmp_path, damage):
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path, monkeypatch):
     files = FeatureFiles(tmp_path, "contexts")
-    monkeypatch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+    monkeypatch.setattr(
+        np.lib.format, "write_array_header_1_0", lambda *_: (_ for _ in ()).throw(OSError("the disk is full"))
+    )
     with pytest.raises(OSError, match="disk is full"):
         files.write(EPISODES[0], LEFT, rows_of(0, LEFT, 4))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

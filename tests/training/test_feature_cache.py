@@ -1,10 +1,13 @@
 """Training on what was computed once is training on frames: same weights, same numbers, nothing computed twice."""
 
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,17 +100,48 @@ def test_a_second_training_computes_nothing_in_front_of_its_depth(settings, tmp_
         {"model": {"layout": "kosmos2"}},
         {"model": {"preprocessing": "unit"}},
         {"trainer": {"precision": "bf16-mixed"}},
+        {"architecture": {"text_config": {"attention_heads": 1}}},
+        {"architecture": {"text_config": {"activation_function": "relu"}}},
+        {"architecture": {"vision_config": {"hidden_act": "relu"}}},
         {"lora": {"preset": "none", "layers": "last:1"}},
     ],
-    ids=["weights", "layout", "preprocessing", "precision", "nothing that matters"],
+    ids=[
+        "weights",
+        "layout",
+        "preprocessing",
+        "precision",
+        "heads",
+        "activation",
+        "vision",
+        "nothing that matters",
+    ],
 )
 def test_what_another_model_has_written_is_never_read(settings, tmp_path, change, seen):
     first = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
     train(tmp_path / "first", settings(**first))
     seen.clear()
-    groups = {name: {**first.get(name, {}), **values} for name, values in change.items()}
-    train(tmp_path / "second", settings(**{**first, **groups}))
+    other = dict(change)
+    architecture = other.pop("architecture", {})
+    groups = {name: {**first.get(name, {}), **values} for name, values in other.items()}
+    train(tmp_path / "second", build_otherwise(settings(**{**first, **groups}), architecture))
     assert ("image_tokens" in seen) == ("lora" not in change)
+
+
+def test_image_tokens_of_another_vision_tower_are_not_read_those_of_another_decoder_are(settings, tmp_path, seen):
+    first = settings(trainer={"max_epochs": 1}, **DEPTHS["image_tokens"])
+    train(tmp_path / "first", first)
+    for part, again in (("text_config", False), ("vision_config", True)):
+        seen.clear()
+        heads = {"text_config": "attention_heads", "vision_config": "num_attention_heads"}[part]
+        train(tmp_path / part, build_otherwise(first, {part: {heads: 1}}))
+        assert ("image_tokens" in seen) == again
+
+
+def build_otherwise(config, architecture):
+    """The same training of a model whose weights have the same shapes and values, and that computes something else."""
+    known = config.model.architecture
+    changed = {part: {**known.get(part, {}), **values} for part, values in architecture.items()}
+    return replace(config, model=replace(config.model, architecture={**known, **changed}))
 
 
 def test_another_prompt_is_another_text(settings, tmp_path, seen):
@@ -178,13 +212,62 @@ def test_what_others_left_goes_first_the_longest_unused_of_all(settings, tmp_pat
     (second,) = folders(tmp_path) - {first}
     train(tmp_path / "2", settings(budget, **small))  # used again
     train(tmp_path / "3", settings(budget, **small, model={"weights_seed": 2}))
-    assert first in folders(tmp_path)
-    assert second not in folders(tmp_path)
-    assert len(folders(tmp_path)) == 2
+    (third,) = folders(tmp_path) - {first, second}
+    files = {name: len(list((tmp_path / "features" / name).rglob("*.npy"))) for name in (first, second, third)}
+    assert files[first] == files[third]
+    assert 0 < files[second] < files[first]  # half of it goes
 
 
 def folders(tmp_path: Path) -> set[str]:
     return {path.parent.name for path in (tmp_path / "features").glob("*/content.json")}
+
+
+def test_files_of_other_episodes_of_the_same_model_make_room_too(settings, tmp_path):
+    """And none that is wanted does, however long it was not used."""
+    small = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
+    size = train(tmp_path / "0", settings(**small))["cache"]["bytes"]
+    wanted = sorted((tmp_path / "features").rglob("*.npy"))
+    left = [wanted[0].with_name(f"{number}.npy") for number in range(3)]
+    for age, path in enumerate(left, start=1):
+        shutil.copy(wanted[0], path)
+        os.utime(path, (time.time() + age,) * 2)
+    abandoned = wanted[0].with_name(".x.npy.host.1.part")
+    abandoned.write_bytes(b"x")
+    os.utime(abandoned, (1, 1))
+    train(tmp_path / "1", settings({"max_gb": (size + 1.5 * left[0].stat().st_size) / GB}, **small))
+    assert all(path.exists() for path in wanted)
+    assert [path.exists() for path in left] == [False, False, True]
+    assert not abandoned.exists()
+
+
+def test_what_is_there_already_needs_no_room_on_the_disk(settings, tmp_path, monkeypatch):
+    small = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
+    train(tmp_path / "0", settings(**small))
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    assert prepare(tmp_path / "1", settings(**small)).cache.depth == "contexts"
+    elsewhere = settings({"dir": str(tmp_path / "other")}, **small)
+    assert prepare(tmp_path / "2", elsewhere).cache.depth == "frames"
+
+
+def test_a_folder_that_cannot_be_written_ends_the_training_before_there_is_a_run(settings, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    config = settings({"dir": str(tmp_path / "file" / "below")}, **DEPTHS["contexts"])
+    with pytest.raises(UserError, match=r"cache.dir: cannot write below .*Not a directory.*cache.at=none"):
+        train(tmp_path / "run", config)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_a_damaged_file_is_made_anew(settings, tmp_path, seen):
+    whole = train(tmp_path / "0", settings(**DEPTHS["contexts"]))
+    for number, path in enumerate(sorted((tmp_path / "features").rglob("*.npy"))):
+        content = bytearray(path.read_bytes())
+        content[60 + number % 20] = 0x20 if number % 2 else 0x28  # within the header
+        path.write_bytes(content)
+    seen.clear()
+    found = train(tmp_path / "1", settings(**DEPTHS["contexts"]))
+    assert "decode" in seen
+    assert found["val_loss"] == whole["val_loss"]
 
 
 def test_a_training_whose_files_were_removed_goes_on_with_frames(settings, tmp_path, seen, monkeypatch):
@@ -277,6 +360,12 @@ def test_contexts_are_stored_beside_it_as_they_are_without(settings, tmp_path, d
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
-def test_a_budget_must_be_positive():
+@pytest.mark.parametrize("budget", [0, -1, math.nan])
+def test_a_budget_must_be_positive(budget):
     with pytest.raises(UserError, match=r"cache.max_gb must be positive"):
-        CacheConfig(max_gb=0)
+        CacheConfig(max_gb=budget)
+
+
+def test_there_may_be_no_limit(settings, tmp_path):
+    found = train(tmp_path / "run", settings({"max_gb": math.inf}, **DEPTHS["contexts"]))
+    assert found["cache"]["of"] == "contexts"

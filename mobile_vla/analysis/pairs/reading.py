@@ -16,7 +16,7 @@ SAME_CKA, SAME_R2 = 0.95, 0.9  # from here on two spaces are the same, whatever 
 SIDES = ("left", "right")
 LITTLE = 0.1  # a CKA below it is not worth the name of a resemblance
 PROGRESS_ALONE = 0.3  # pooled CKA that progress alone gives: from here on worth a warning
-# How often each answer comes where it should not is simulated: validation/pairs.py.
+# How often each answer comes where it should not: docs/validation.md, two stores.
 SAME, PARTLY = "the same up to a rotation", "partly alike"
 SINGLE = "alike in single dimensions only"
 NOTHING, ONLY_PROGRESS = "little or nothing in common", "little or nothing in common but progress"
