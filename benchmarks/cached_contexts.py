@@ -18,11 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
 
 from benchmarks.setting import RESOLUTION, NoCheckpoints, Setting, prepare_training
 from benchmarks.steps import ON_CPU
 from benchmarks.table import Line
 from benchmarks.timing import Spread, Stopwatch
+from benchmarks.work import count_work
+from mobile_vla.data.requests import WindowRequest
 from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.cache_plan import Wanted
 from mobile_vla.training.feature_cache import fill
@@ -73,6 +76,7 @@ def measure(name: str, model: Sequence[str]) -> list[Line]:
         ]
         training = trainings[0]
         setting = Setting.of(training)
+        lines = [Line.number(f"{name}: operations of all contexts, in those of a later epoch", bound(setting), "times")]
         watch = Stopwatch()
         features = fill(
             replace(training.cache, wanted=_own_texts(training)),
@@ -81,12 +85,25 @@ def measure(name: str, model: Sequence[str]) -> list[Line]:
             training.dataset.frames,
         )
         filling = watch.stop().wall
-        lines: list[Line] = []
         for size, training in zip(BATCHES, trainings, strict=True):
             training.data.features = features
             epochs = time_epochs(replace(setting, training=training), Path(folder))
             lines += compare_epochs(f"{name}, {size} windows a step", filling + epochs[0], epochs[1:])
     return lines
+
+
+def bound(setting: Setting) -> float:
+    """What the ratio of the epochs would be if an operation took as long in both, and nothing else took any time."""
+    training, policy = setting.training, setting.policy
+    episodes = training.data.episodes("train")
+    batch = training.data.assembler(episodes)([WindowRequest(episode=0, start=0)])
+    with torch.no_grad():
+        computed = count_work(lambda: policy.contexts(batch)).operations / len(batch.pair_frame)
+        contexts = policy.contexts(batch)[batch.windows]
+    trained = count_work(lambda: policy.head(contexts).sum().backward()).operations
+    policy.zero_grad()
+    frames = sum(episode.num_frames for episode in episodes)
+    return frames * computed / (training.data.plan("train").num_windows * trained)
 
 
 def time_epochs(setting: Setting, folder: Path) -> list[float]:
