@@ -29,7 +29,10 @@ def draw_orders(pair: Pair, count: int, seed: int) -> tuple[Int[np.ndarray, "K E
     """
     sizes = np.bincount(pair.block)
     alone = (sizes[pair.block] == 1).mean()
-    block, how = pair.block, "whole episodes permuted, those of one session among themselves"
+    block, how = (
+        pair.block,
+        "whole episodes permuted, among those alike in session and in the bins that they have rows in",
+    )
     if len(sizes) == 1:
         how = "whole episodes permuted"
     if alone > 0.5:
@@ -91,7 +94,8 @@ def find_ceiling(measure: Callable[[Pair], Estimate | None], views: Views) -> Ce
             parts[name] = float(np.mean(known))
     if not parts:
         return None
-    return Ceiling(value=min(parts.values()), how=f"{views.how}, the lower of {' and '.join(parts)}", parts=parts)
+    which = f"the lower of {' and '.join(parts)}" if len(parts) > 1 else f"of {next(iter(parts))} alone"
+    return Ceiling(value=min(parts.values()), how=f"{views.how}, {which}", parts=parts)
 
 
 def find_measure(

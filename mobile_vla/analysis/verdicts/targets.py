@@ -14,7 +14,7 @@ from difflib import get_close_matches
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mobile_vla.analysis.sample import DIRECTION, Sample
+from mobile_vla.analysis.sample import DIRECTION, SESSION, Sample
 from mobile_vla.analysis.verdicts.experts import find_relevance
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of, permutations
 from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST
@@ -71,6 +71,10 @@ def declare_targets(sample: Sample, names: Sequence[str] = ()) -> list[Target]:
     alone: nothing here has seen a vector.
     """
     unknown = [name for name in names if name not in sample.labels]
+    if SESSION in names:
+        raise UserError(
+            f"targets: episodes are permuted within each {SESSION}: it cannot be decoded; name another label"
+        )
     if unknown:
         near = get_close_matches(unknown[0], list(sample.labels), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -155,4 +155,5 @@ def undecided(target: str, measure: str, margin: float, n: int, why: str, n_need
         n=n,
         n_needed=n_needed,
         why=why,
+        overturned="episodes, or rows, that hold what is missing here",
     )

@@ -24,7 +24,7 @@ def test_what_two_stores_share_by_session_is_part_of_the_floor():
     assert blind.floor.p95 < 0.3
     assert not known.above_chance
     assert known.floor.value == pytest.approx(known.value, abs=0.02)
-    assert "of one session among themselves" in known.floor.how
+    assert "among those alike in session" in known.floor.how
 
 
 def test_sessions_of_one_episode_each_are_ignored_and_it_is_said():
