@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,14 +62,10 @@ def fill(
     order = plan.wanted[first:] + plan.wanted[:first]
     try:
         if rank == 0:
-            files.folder.mkdir(parents=True, exist_ok=True)
-            write_text(files.folder / CONTENT, json.dumps(content, indent=1))
-            wanted = {files.path(one.episode, text): (one.episode, text) for one in order for text in one.texts}
-            there = [path for path, of in wanted.items() if files.load(*of) is not None]
-            missing = plan.num_bytes * (1 - len(there) / len(wanted))
-            _make_room(plan.folder, wanted, config.max_gb * GB - plan.num_bytes, missing)
-            for path in there:
-                os.utime(path)  # used last
+            if not (files.folder / CONTENT).exists():
+                files.folder.mkdir(parents=True, exist_ok=True)
+                write_text(files.folder / CONTENT, json.dumps(content, indent=1))
+            _make_room(plan, files, config.max_gb * GB)
         for done, one in enumerate(order, start=1):
             absent = [text for text in one.texts if files.load(one.episode, text) is None]
             if absent:
@@ -156,19 +152,31 @@ def _without_origin(config: Mapping[Any, Any]) -> dict[Any, object]:
     }
 
 
-def _make_room(folder: Path, kept: Collection[Path], room: float, free: float) -> None:
-    """Remove what other trainings have left below the folder, the longest unused first, until all that is not `kept`
-    takes at most `room` bytes and `free` bytes are free on the disk.
+def _make_room(plan: CachePlan, files: FeatureFiles, budget: float) -> None:
+    """Remove what other trainings have left below the plan's folder, the longest unused first, until all fits into
+    `budget` bytes and onto the disk. Files of another user, in a shared folder, stay.
 
-    A training that still reads it goes on with frames.
+    A training that still reads one goes on with frames.
     """
-    for part in folder.rglob("*.part"):
-        if part.stat().st_mtime < time.time() - LEFT_S:
-            part.unlink(missing_ok=True)
-    others = {path: path.stat() for path in folder.rglob("*.npy") if path not in kept}
+    wanted = {files.path(one.episode, text): (one.episode, text) for one in plan.wanted for text in one.texts}
+    there = [path for path, of in wanted.items() if files.load(*of) is not None]
+    missing = plan.num_bytes * (1 - len(there) / len(wanted))
+    for path in there:
+        with suppress(OSError):
+            os.utime(path)  # used last
+    for part in plan.folder.rglob("*.part"):
+        with suppress(OSError):
+            if part.stat().st_mtime < time.time() - LEFT_S:
+                part.unlink()
+    others = {}
+    for path in plan.folder.rglob("*.npy"):
+        with suppress(FileNotFoundError):
+            if path not in wanted:
+                others[path] = path.stat()
     taken = sum(one.st_size for one in others.values())
     for path in sorted(others, key=lambda path: others[path].st_mtime):
-        if taken <= room and shutil.disk_usage(folder).free >= free:
+        if plan.num_bytes + taken <= budget and shutil.disk_usage(plan.folder).free >= missing:
             break
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         taken -= others[path].st_size

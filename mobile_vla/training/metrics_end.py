@@ -1,7 +1,7 @@
 """The end of a run's `metrics.csv`: how far it came, and its last validation.
 
-In: the file, which a training may be writing. Out: a `MetricsEnd`. Rows are read from the end, so that a long table
-costs no more than a short one; a row that is not whole yet is not there yet.
+In: the file, which a training may be writing. Out: a `MetricsEnd`. Rows are taken apart from the end on, so that a
+long table hardly costs more than a short one; a row that is not whole yet is not there yet.
 """
 
 import csv
