@@ -5,7 +5,6 @@ written into a run. It runs until a signal ends it: the table, the address and t
 """
 
 import shlex
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +96,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
         try:
             serve(command, settings.host, port, out / LOG, tell)
-        except KeyboardInterrupt:
-            raise Interrupted(f"TensorBoard has ended; again with: {shlex.join(command)}", signal.SIGINT) from None
+        except Interrupted as stop:
+            raise Interrupted(f"{stop}; again with: {shlex.join(command)}", stop.signum) from None
         return report
 
     return Job(run=run)

@@ -16,6 +16,7 @@ from typing import Any
 from mobile_vla.errors import Interrupted, UserError
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # hosts that stand for every address of this machine
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 START_S, END_S, ASK_S = 120.0, 10.0, 0.2
 
 
@@ -56,15 +57,16 @@ def find_port(host: str, port: int) -> int:
 
 
 def serve(command: list[str], host: str, port: int, log: Path, tell: Callable[[], None]) -> None:
-    """Until a signal comes, which is an `Interrupted` or `KeyboardInterrupt`; `tell` is called when it answers.
+    """Until SIGINT or SIGTERM comes, which is an `Interrupted`; `tell` is called when it answers.
 
-    `UserError` where TensorBoard ends by itself.
+    Also where this process was started in the background of a script, which has SIGINT ignored. `UserError` where
+    TensorBoard ends by itself.
     """
 
     def leave(number: int, frame: Any) -> None:
         raise Interrupted("TensorBoard has ended", number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in SIGNALS}
     try:
         with log.open("w", encoding="utf-8") as said:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
@@ -76,7 +78,8 @@ def serve(command: list[str], host: str, port: int, log: Path, tell: Callable[[]
             finally:
                 _end(child)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait_until_it_answers(child: subprocess.Popen, host: str, port: int, log: Path) -> None:

@@ -113,10 +113,16 @@ def test_mistakes_are_told_before_anything_is_written(runs: Path, tmp_path: Path
     assert not (tmp_path / "board").exists()
 
 
+def ignore_interrupts() -> None:
+    """As a script does for what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def test_it_shows_the_runs_until_it_is_interrupted(runs: Path, tmp_path: Path):
     out = tmp_path / "board"
     command = [sys.executable, "-m", "mobile_vla", "board", f"runs={runs}", f"out={out}", "port=0", "host=127.0.0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=ignore_interrupts) as process:
         try:
             assert process.stdout is not None
             lines = []
@@ -130,7 +136,11 @@ def test_it_shows_the_runs_until_it_is_interrupted(runs: Path, tmp_path: Path):
             shown = set(ask(told["address"], "data/runs"))
         finally:
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            try:
+                _, said = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert process.returncode == 130
     assert said.startswith("mobile-vla: TensorBoard has ended; again with: ")
     assert "Traceback" not in said
