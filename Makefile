@@ -28,7 +28,7 @@ $(DEMO_DATA)/synth.json: | env
 	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=160
 
 test: env ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: env ## run the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow

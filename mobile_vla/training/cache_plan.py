@@ -100,7 +100,7 @@ def plan_cache(
         deepest = "none" if frozen.depth == "frames" else frozen.depth
         raise UserError(f"cache.at={config.at} would be wrong: {frozen.why}; the deepest here is cache.at={deepest}")
     asked = (config.at,) if config.at != "auto" else DEPTHS[DEPTHS.index(frozen.depth) : 0 : -1]
-    notes = [] if asked else [f"nothing is computed once and kept: {frozen.why}"]
+    notes = []
     for depth in asked:
         wanted = tuple(_find_wanted(depth, data, () if depth == "image_tokens" else list(interventions())))
         num_bytes = sum(_count_bytes(depth, one, source, dtype) for one in wanted)
@@ -115,7 +115,7 @@ def plan_cache(
 
 
 def describe_plan(plan: CachePlan, frozen: Frozen) -> list[str]:
-    """What is kept, before it is made, or why nothing is."""
+    """What is kept, before it is made; nothing where nothing can be."""
     if plan.depth == "frames":
         return list(plan.notes)
     deeper = f" (not deeper: {frozen.why})" if frozen.why and plan.depth == frozen.depth else ""

@@ -178,13 +178,6 @@ def test_what_would_be_wrong_is_refused_by_name(settings, tmp_path, groups, at, 
     assert not (tmp_path / "features").exists()
 
 
-def test_where_nothing_can_be_kept_it_says_why_unless_nothing_was_to_be(settings, tmp_path):
-    crop = {"lora": {"preset": "none"}, "augmentation": {"crop": 0.1}}
-    told = "nothing is computed once and kept: augmentation changes the frames at every step"
-    assert told in prepare(tmp_path / "run", settings(**crop)).notes
-    assert told not in prepare(tmp_path / "run", settings({"at": "none"}, **crop)).notes
-
-
 def test_over_its_budget_it_keeps_less_and_says_so(settings, tmp_path):
     states = DEPTHS["states"]
     whole = prepare(tmp_path / "run", settings(**states)).cache
@@ -332,6 +325,7 @@ main(json.loads(sys.argv[1]))
 """
 
 
+@pytest.mark.slow  # a process that imports everything, and three trainings
 def test_killed_while_it_computes_it_leaves_nothing_wrong(settings, episode_files, tmp_path):
     root = str(Path(__file__).parents[2])
     cache = {"dir": str(tmp_path / "killed")}

@@ -26,7 +26,7 @@ def kill_at_random(trainings, out, kills, chance, within_s=0.25, **settings) -> 
     return phases
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_as_an_undisturbed_one(trainings, whole, tmp_path, num_workers):
     """At four moments of a save that leave other files each, and at moments of chance."""
     out = tmp_path / "killed"

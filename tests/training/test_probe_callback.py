@@ -238,6 +238,7 @@ def test_a_signal_leaves_nothing_behind_and_gradient_checkpointing_changes_no_ro
     assert 0 < len(left) < left.manifest.planned
 
 
+@pytest.mark.slow
 def test_killed_in_a_validation_and_resumed(watched, trainings, tmp_path):
     out = tmp_path / "run"
     settings = {"probe": {**ALL, "taps": TAPS}}

@@ -54,7 +54,7 @@ def test_full_world_needs_the_image():
         assert counts.max() < 0.9 * len(actions)
 
 
-@pytest.mark.parametrize("num_frames", [18, 60])
+@pytest.mark.parametrize("num_frames", [18, pytest.param(60, marks=pytest.mark.slow)])
 def test_full_world_uses_all_keys_never_turns_and_seldom_stops(num_frames):
     episodes = [make_task(0, index, "full", num_frames) for index in range(40)]
     actions = np.concatenate([record(task, num_frames=num_frames, resolution=TINY).actions for task in episodes])
