@@ -163,6 +163,7 @@ def test_a_configuration_before_anything_is_made(capsys):
     assert "estimated" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_reach_the_estimate():
     def memory(*words: str, out: str) -> list[dict]:
         assert run("model=tiny", *words, f"out={out}") == 0

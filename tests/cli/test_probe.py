@@ -340,7 +340,8 @@ class TestContinuing:
         assert read(begun)["rows_computed"] == 88 - there
         assert read(tmp_path / "whole")["rows_computed"] == 88
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_ends_it_after_the_pass_at_hand(self, words, tmp_path, number):
         """Which is stored, as nothing else is; the same words go on."""
         out = tmp_path / "s"

@@ -105,6 +105,7 @@ def test_mistakes_are_one_line_and_write_nothing(episodes: Path, words, message,
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_over_folders_and_settings(episodes: Path, tmp_path: Path):
     (tmp_path / "one").symlink_to(episodes)
     assert run("--multirun", f"data.root={tmp_path / 'one'}", "data.window=4,8", "out=sweep") == 0

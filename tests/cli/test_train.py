@@ -114,6 +114,7 @@ def test_tensorboard_is_to_be_opened_where_probes_are_too(tmp_path: Path):
     assert find_logdir(tmp_path / "mine" / "first") == tmp_path / "mine"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(trained: Path, tmp_path: Path):
     config = f"config={trained / 'config.yaml'}"
     assert run(config, f"out={tmp_path / 'again'}") == 0
@@ -128,6 +129,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(trained: Path
     assert split[0] == split[1]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(trained: Path, tmp_path: Path):
     config, out = f"config={trained / 'config.yaml'}", tmp_path / "resumed"
     assert run(config, "trainer.max_epochs=2", f"out={out}") == 0

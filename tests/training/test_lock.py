@@ -58,6 +58,7 @@ def test_released_it_may_be_taken(tmp_path):
     held.communicate()
 
 
+@pytest.mark.slow
 def test_two_trainings_in_one_folder(trainings, tmp_path):
     """The second refuses; the third begins where the first was killed, while the first one's workers still live."""
     out, data = tmp_path / "run", {"num_workers": 2}

@@ -31,6 +31,7 @@ def num_validations(out) -> int:
     return sum(bool(row[header.index("val_loss")]) for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_step_is_finished_with_workers_that_got_the_signal_too(trainings, tmp_path, number, code):
     """A step of 7 batches, more than workers prepare ahead."""
@@ -63,6 +64,7 @@ def test_a_signal_saves_and_leaves(trainings, whole, tmp_path, number, code, num
     assert differences(out, whole) == []
 
 
+@pytest.mark.slow
 def test_a_validation_is_finished_before_leaving(trainings, whole, tmp_path):
     out = tmp_path / "run"
     attempt = trainings.start(out, validation_nap_s=0.3)
@@ -75,6 +77,7 @@ def test_a_validation_is_finished_before_leaving(trainings, whole, tmp_path):
     assert differences(out, whole) == []
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_validation_leaves_the_rest_for_later(trainings, whole, tmp_path):
     """Nothing is left to be trained, but what comes after may take as long again."""
     out = tmp_path / "run"
