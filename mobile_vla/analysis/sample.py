@@ -5,7 +5,7 @@ episode are near copies of each other: more rows an episode would add cost and h
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,9 @@ class Sample:
     labels       name -> (E,) values, None where unknown: of the labels that are constant within each episode
     copies       episodes left out as copies of another one
     total        episodes of the store, of which these are an even sample
+    sessions_known  whether anything says which episodes were recorded together
+    order        (E,) place of each episode in the order of recording; None where nothing says it
+    label_notes  name -> why values of a label, or all of it, are not used, in words
     """
 
     store: Store
@@ -47,6 +50,9 @@ class Sample:
     labels: Mapping[str, np.ndarray]
     copies: tuple[str, ...] = ()
     total: int = 0
+    sessions_known: bool = False
+    order: Int[np.ndarray, " E"] | None = None
+    label_notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_episodes(self) -> int:
@@ -97,6 +103,7 @@ class Sample:
             bin=self.bin[rows],
             episodes=tuple(self.episodes[index] for index in kept),
             session=self.session[kept],
+            order=None if self.order is None else self.order[kept],
             instruction=tuple(self.instruction[index] for index in kept),
             labels={name: values[kept] for name, values in self.labels.items()},
         )

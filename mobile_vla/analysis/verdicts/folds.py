@@ -12,6 +12,7 @@ from scipy.special import gammaln
 from mobile_vla.analysis.verdicts.verdict import ALPHA
 
 FOLDS = 5
+DEAL_STEP = 100_003  # between the seeds of two deals
 
 
 def deal_folds(strata: Int[np.ndarray, " E"], seed: int) -> Int[np.ndarray, " E"]:
@@ -24,6 +25,11 @@ def deal_folds(strata: Int[np.ndarray, " E"], seed: int) -> Int[np.ndarray, " E"
         folds[members] = (place + np.arange(len(members))) % FOLDS
         place += len(members)
     return folds
+
+
+def deal_often(strata: Int[np.ndarray, " E"], seed: int, count: int) -> list[Int[np.ndarray, " E"]]:
+    """Several deals of the folds, each independent of the others."""
+    return [deal_folds(strata, seed + DEAL_STEP * number) for number in range(count)]
 
 
 def blocks_of(folds: Int[np.ndarray, " E"], episode: Int[np.ndarray, " N"] | None = None) -> list[np.ndarray]:
