@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mobile_vla"
-LEAVES = {"errors", "durable", "locking", "batch", "actions", "preprocessing", "augmentation", "plural"}
+LEAVES = {"errors", "durable", "locking", "batch", "actions", "preprocessing", "augmentation", "plural", "moments"}
 MAY_IMPORT = {  # who may import whom, besides the leaves
     "cli": {"training", "data", "models", "checkpoints", "contexts", "survey", "analysis", "doctor"},
     "training": {"data", "models", "contexts", "checkpoints", "analysis"},

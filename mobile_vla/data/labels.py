@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mobile_vla.data.opening import printable
+from mobile_vla.moments import Moment, find_moment, is_called_moment, is_called_session, read_moment
 
-DATE = re.compile(r"(?:^|_)((?:20)?\d{6})_(\d{6})(?=_|$)")
 BOX_NAME = {  # 1box_hori_left_core_medium: each word is one label, in any order
     "boxes": re.compile(r"(?:^|_)(\dbox)(?=_|$)"),
     "orientation": re.compile(r"(?:^|_)(hori|vert)(?=_|$)"),
@@ -44,13 +44,14 @@ SIDES = ("left", "straight", "right")
 
 
 def read_labels(name: str, attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Labels of the episode whose file is called `name` (without suffix). `session` is its day, as YYYYMMDD."""
+    """Labels of the episode whose file is called `name` (without suffix). `session` is its day, as YYYYMMDD:
+    of the name, or else of an attribute such as `collection_datetime`."""
     labels: dict[str, str] = {}
-    date = DATE.search(name)
-    if date:
-        day = date.group(1)
-        labels["session"] = day if len(day) == 8 else f"20{day}"
-    rest = name[date.end() :] if date else name
+    date = find_moment(name)
+    session = date or _find_session(attributes)
+    if session:
+        labels["session"] = session.day
+    rest = name[date.end :] if date else name
     two_words = TARGET_NAME.search(rest) or CURVE_NAME.search(rest)
     if two_words:
         labels["position"], labels["path"] = two_words.groups()
@@ -68,6 +69,13 @@ def read_labels(name: str, attributes: Mapping[str, Any]) -> dict[str, str]:
         if side in SIDES:
             labels["direction"] = side
     return labels
+
+
+def _find_session(attributes: Mapping[str, Any]) -> Moment | None:
+    """The first attribute that is called like a date or a time, and is one."""
+    names = sorted(name for name in attributes if is_called_session(name) or is_called_moment(name))
+    found = (read_moment(attribute_label(attributes, name)) for name in names)
+    return next((moment for moment in found if moment), None)
 
 
 def attribute_label(attributes: Mapping[str, Any], name: str) -> str | None:

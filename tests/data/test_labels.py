@@ -112,3 +112,11 @@ def test_an_attribute_that_h5py_cannot_read_is_no_label(tmp_path):
         h5py.h5a.create(file.id, b"scenario", time, h5py.h5s.create(h5py.h5s.SCALAR))
         file.attrs["pattern"] = file.ref  # a reference is no text either
         assert read_labels("run", file.attrs) == {}
+
+
+def test_the_day_is_that_of_the_name_or_else_of_an_attribute():
+    attributes = {"collection_datetime": "2025-12-04T11:35:19", "scenario": "box"}
+    assert read_labels("run_17", attributes) == {"session": "20251204", "scenario": "box"}
+    assert read_labels("episode_20251205_090000", attributes)["session"] == "20251205"
+    assert read_labels("2025-12-06T10-00-00_left", {})["session"] == "20251206"
+    assert "session" not in read_labels("run_17", {"date": "soon", "timestamp": 3})
