@@ -15,9 +15,13 @@ from mobile_vla.analysis.descriptions.over_training import Course, follow_epochs
 from mobile_vla.analysis.descriptions.projection import Map, make_map
 from mobile_vla.analysis.pairs.layers import Layers, find_layers
 from mobile_vla.analysis.subject import Subject
+from mobile_vla.analysis.verdicts.discriminative import MEASURE
 from mobile_vla.analysis.verdicts.judgement import Judgement, judge
 from mobile_vla.analysis.verdicts.rigour import Rigour
+from mobile_vla.analysis.verdicts.targets import list_unused
+from mobile_vla.analysis.verdicts.verdict import undecided
 from mobile_vla.contexts.reader import Store
+from mobile_vla.plural import plural
 
 MOST_LABELS = 4  # that groups are made by
 
@@ -44,10 +48,30 @@ class Account:
         sample = self.judgement.sample
         told = f"{sample.num_episodes} of {sample.total} episodes are looked at"
         if sample.copies:
-            told += f", {len(sample.copies)} left out as copies of another"
+            told += f", {len(sample.copies)} left out as copies of {plural(len(sample.clusters), 'recording')}"
         if self.judgement.scripts < sample.num_episodes:
             told += f"; their recorded actions follow {self.judgement.scripts} different scripts"
         return told
+
+    @property
+    def trained_on(self) -> str:
+        """How many of the episodes the run was trained on, in words; nothing where none is known to be."""
+        sample = self.judgement.sample
+        return f"{sample.num_trained} of {sample.num_episodes} judged episodes were trained on" * bool(
+            sample.num_trained
+        )
+
+    @property
+    def recording(self) -> str:
+        """What is known of when the episodes were recorded, in words."""
+        sample = self.judgement.sample
+        told = sample.sessions_by or "no recording session is known"
+        return f"{told}; order of recording: {sample.ordered_by or 'not known'}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels that are not used, or not all of it -> why."""
+        return {**self.judgement.sample.label_notes, **list_unused(self.judgement.sample)}
 
     @property
     def parts(self) -> str:
@@ -67,7 +91,11 @@ class Account:
                 "looked_at": sample.num_episodes,
                 "scripts": self.judgement.scripts,
                 "copies": list(sample.copies),
+                "recordings_with_copies": [list(names) for names in sample.clusters],
+                "trained_on": sample.num_trained,
+                "sessions": self.recording,
             },
+            "label_notes": self.labels,
             "action_error": self.error if isinstance(self.error, str) else self.error.to_plain(),
             "effects": {effect.variant: effect.to_plain() for effect in self.effects},
             "layers": self.layers and self.layers.to_plain(),
@@ -75,11 +103,12 @@ class Account:
         }
 
     def list_targets(self) -> list[dict[str, Any]]:
-        """`targets.<store>` of compare.json: every label, the primary ones first."""
-        primary = self.judgement.primary
+        """`targets.<store>` of compare.json: every label, the primary ones first, last those that are no targets."""
+        primary, targets = self.judgement.primary, self.judgement.targets
+        unused = {name: why for name, why in list_unused(self.judgement.sample).items() if name not in targets}
         return [
-            {**verdict.to_plain(), "primary": name in primary}
-            for name, (_, verdict, _) in self.judgement.targets.items()
+            *({**verdict.to_plain(), "primary": name in primary} for name, (_, verdict, _) in targets.items()),
+            *({**undecided(name, MEASURE, 0.7, 0, why).to_plain(), "primary": False} for name, why in unused.items()),
         ]
 
 

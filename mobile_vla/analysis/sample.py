@@ -9,17 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from mobile_vla.analysis.copies import find_copies, list_scripts
+from mobile_vla.analysis.copies import Clusters, link_commanded_alike, link_equal, list_scripts, merge_labels
+from mobile_vla.analysis.episode_labels import read_episode_labels
+from mobile_vla.analysis.recording import find_recording
+from mobile_vla.analysis.tracks import link_one_track
 from mobile_vla.contexts.reader import Store
-from mobile_vla.contexts.rows import LABEL
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.errors import UserError
 
 BINS = 5  # of progress: around 0, 25, 50, 75 and 100 %
 MOST_EPISODES = 500  # that are looked at: an even sample of more
-SESSION = "session"  # the label of episodes that were recorded together
+TRAIN = "train"  # the part of the split that a run was trained on
+FEWEST_LEFT = 8  # episodes: below, nothing is concluded
 DIRECTION = "direction"  # the label that an instruction may command
 
 
@@ -35,9 +38,12 @@ class Sample:
     labels       name -> (E,) values, None where unknown: of the labels that are constant within each episode
     copies       episodes left out as copies of another one
     total        episodes of the store, of which these are an even sample
-    sessions_known  whether anything says which episodes were recorded together
-    order        (E,) place of each episode in the order of recording; None where nothing says it
+    sessions_known  whether the session of every episode is known;  sessions_by  in words, what says which it is
+    order        (E,) place of each episode in the order of recording, None where nothing says it;
+                 ordered_by  in words, what says it
     label_notes  name -> why values of a label, or all of it, are not used, in words
+    clusters     names of episodes that are one recording, the one that is kept first
+    trained      (E,) whether rows of the episode were trained on, as far as the store says
     """
 
     store: Store
@@ -51,8 +57,12 @@ class Sample:
     copies: tuple[str, ...] = ()
     total: int = 0
     sessions_known: bool = False
+    sessions_by: str = ""
     order: Int[np.ndarray, " E"] | None = None
+    ordered_by: str = ""
     label_notes: Mapping[str, str] = field(default_factory=dict)
+    clusters: tuple[tuple[str, ...], ...] = ()
+    trained: Bool[np.ndarray, " E"] | None = None
 
     @property
     def num_episodes(self) -> int:
@@ -103,10 +113,21 @@ class Sample:
             bin=self.bin[rows],
             episodes=tuple(self.episodes[index] for index in kept),
             session=self.session[kept],
-            order=None if self.order is None else self.order[kept],
+            order=None if self.order is None else np.argsort(np.argsort(self.order[kept])),
+            trained=None if self.trained is None else self.trained[kept],
             instruction=tuple(self.instruction[index] for index in kept),
             labels={name: values[kept] for name, values in self.labels.items()},
         )
+
+    @property
+    def num_trained(self) -> int:
+        """Episodes that the model was trained on."""
+        return 0 if self.trained is None else int(self.trained.sum())
+
+    def without_trained(self) -> "Sample | None":
+        """Of the episodes only that the model was not trained on; None where too few are left to conclude anything."""
+        left = np.arange(self.num_episodes) if self.trained is None else np.flatnonzero(~self.trained)
+        return self.keep(left) if len(left) >= FEWEST_LEFT else None
 
     @cached_property
     def rows_by_episode(self) -> list[Int[np.ndarray, " n"]]:
@@ -128,28 +149,37 @@ def take_sample(store: Store, tap: str = "context", most: int = MOST_EPISODES) -
         raise UserError(f"{store.folder}: no row is as recorded (variant 'own'); there is nothing to describe")
     names, episode = np.unique(store.column("episode")[own].astype(str), return_inverse=True)
     chosen = spread(len(names), most)
-    bin, rows = _one_a_bin(store, own, episode)
-    inside = np.isin(episode[rows], chosen)
-    rows, bin = rows[inside], bin[inside]
-    _, codes = np.unique(episode[rows], return_inverse=True)
-    order = np.lexsort((bin, codes))
-    rows, bin, codes = rows[order], bin[order], codes[order]
-    firsts = np.flatnonzero(np.diff(codes, prepend=-1))
-    labels = _constant_labels(store, own, episode, chosen)
-    sessions = labels.pop(SESSION, np.full(len(chosen), None, object))
+    place = np.full(len(names), -1)
+    place[chosen] = np.arange(len(chosen))
+    of = place[episode]
+    own, of = own[of >= 0], of[of >= 0]
+    bin, rows = _one_a_bin(store, own, of)
+    order = np.lexsort((bin, of[rows]))
+    rows, bin = rows[order], bin[order]
+    firsts = np.flatnonzero(np.diff(of[rows], prepend=-1))
+    episodes = tuple(names[chosen].tolist())
+    labels = read_episode_labels(store, own, of, episodes)
+    recording = find_recording(episodes, labels, own[np.unique(of, return_index=True)[1]])
     texts = store.column("instruction")[own[rows]]
+    used = {name: label for name, label in labels.items() if name not in recording.spent}
     sample = Sample(
         store=store,
         rows=own[rows],
-        episode=codes,
+        episode=of[rows],
         bin=bin,
-        episodes=tuple(names[chosen].tolist()),
-        session=np.unique([str(value) for value in sessions], return_inverse=True)[1],
+        episodes=episodes,
+        session=recording.session,
         instruction=tuple(str(text) for text in texts[firsts]),
-        labels=labels,
+        labels={name: label.values for name, label in used.items() if label.usable},
         total=len(names),
+        sessions_known=recording.known,
+        sessions_by=recording.told_by,
+        order=recording.order,
+        ordered_by=recording.ordered_by,
+        label_notes={**{name: label.note for name, label in used.items() if label.note}, **recording.spent},
+        trained=np.bincount(of, store.column("part")[own] == TRAIN, minlength=len(episodes)) > 0,
     )
-    return _without_copies(sample, tap)
+    return _without_copies(sample, tap, own, of)
 
 
 def bin_of(progress: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
@@ -168,41 +198,53 @@ def _one_a_bin(store: Store, own: np.ndarray, episode: np.ndarray) -> tuple[np.n
     return bin[rows], rows
 
 
-def _constant_labels(store: Store, own: np.ndarray, episode: np.ndarray, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """(E,) of the chosen episodes, of the labels that have one known value at most in each episode."""
-    found = {}
-    for name in store.labels:
-        values = store.column(f"{LABEL}{name}")[own]
-        values = np.array([_as_text(value) for value in values], object)
-        one: dict[int, object] = {}
-        constant = all(
-            one.setdefault(code, value) == value
-            for code, value in zip(episode.tolist(), values, strict=True)
-            if value is not None
-        )
-        if constant:
-            found[name] = np.array([one.get(code) for code in chosen.tolist()], object)
-    return found
+def _without_copies(sample: Sample, tap: str, own: np.ndarray, of: np.ndarray) -> Sample:
+    """With one episode of each recording: that which has most rows, the first of such.
 
-
-def _as_text(value: object) -> str | None:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _without_copies(sample: Sample, tap: str) -> Sample:
-    """Without episodes that are exact or near copies of another one."""
-    texts = np.unique(sample.instruction, return_inverse=True)[1]
+    own, of  all rows as recorded, and the episode of each"""
+    store = sample.store
+    order = np.lexsort((store.column("frame")[own], of))
+    counts = np.bincount(of, minlength=sample.num_episodes)
+    rows = np.split(own[order], np.cumsum(counts)[:-1])
+    clusters = Clusters(sample.num_episodes)
+    prints = store.column("fingerprint")
+    link_equal(clusters, [prints[of_one[0]] or None for of_one in rows])
+    vectors = sample.vectors(tap)
+    link_equal(clusters, [vectors[places].tobytes() for places in sample.rows_by_episode])
     # Copies have their labels in common, but for those that are names.
-    shared = [values for values in sample.labels.values() if len(set(values)) <= len(values) / 2]
-    told = list(zip(sample.instruction, *shared, strict=True))
-    cell = texts[sample.episode] * BINS + sample.bin
-    copies = find_copies(sample.vectors(tap), sample.actions, cell, sample.rows_by_episode, told)
-    if not copies:
+    shared = {name: values for name, values in sample.labels.items() if len(set(values)) <= len(values) / 2}
+    if sample.actions is not None:
+        cell = np.unique(sample.instruction, return_inverse=True)[1][sample.episode] * BINS + sample.bin
+        told = list(zip(sample.instruction, *shared.values(), strict=True))
+        link_commanded_alike(clusters, vectors, sample.actions, cell, sample.rows_by_episode, told)
+    del vectors
+    taken = store.vectors(tap)
+    width = int(np.prod(store.taps[tap].shape))
+    actions = None if sample.actions is None else store.column("action")
+    link_one_track(clusters, lambda some: np.asarray(taken[some], np.float32).reshape(-1, width), width, rows, actions)
+    return _keep_one_each(sample, clusters.members(), counts, list(shared))
+
+
+def _keep_one_each(sample: Sample, clusters: list[list[int]], counts: np.ndarray, shared: Sequence[str]) -> Sample:
+    """counts: rows of each episode;  shared: labels in which copies are to agree"""
+    if not clusters:
         return sample
-    left = np.setdiff1d(np.arange(sample.num_episodes), copies)
-    return replace(sample.keep(left), copies=tuple(sample.episodes[index] for index in copies))
+    ordered = [sorted(members, key=lambda one: (-counts[one], one)) for members in clusters]
+    trained = None if sample.trained is None else sample.trained.copy()
+    if trained is not None:
+        for members in ordered:
+            trained[members[0]] = trained[members].any()
+    labels, said = merge_labels({name: sample.labels[name] for name in shared}, ordered, sample.episodes)
+    notes = {name: "; ".join(filter(None, (sample.label_notes.get(name), note))) for name, note in said.items()}
+    copies = sorted(one for members in ordered for one in members[1:])
+    merged = replace(
+        sample, labels={**sample.labels, **labels}, label_notes={**sample.label_notes, **notes}, trained=trained
+    )
+    return replace(
+        merged.keep(np.setdiff1d(np.arange(sample.num_episodes), copies)),
+        copies=tuple(sample.episodes[one] for one in copies),
+        clusters=tuple(tuple(sample.episodes[one] for one in members) for members in ordered),
+    )
 
 
 def count_scripts(sample: Sample) -> int:

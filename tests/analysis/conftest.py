@@ -34,6 +34,7 @@ def write_store(
     actions: np.ndarray | None = None,
     predicted: np.ndarray | None = None,
     episode_fingerprint: str | Sequence[str | None] | None = None,
+    part: str | Sequence[str | None] | None = None,
     fingerprints: Mapping[str, str] | None = None,
     configuration: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
@@ -47,11 +48,13 @@ def write_store(
         return [value] * count if value is None or isinstance(value, str) else list(value)
 
     texts, variants, prints = spread(instruction), spread(variant), spread(episode_fingerprint)
+    parts = spread(part)
     ids = [RowId(str(episodes[i]), int(frames[i]), texts[i], variants[i]) for i in range(count)]
     rows = [
         Row(
             id=ids[i],
             progress=float(progress[i]),
+            part=parts[i],
             fingerprint=prints[i],
             labels={name: values[i] for name, values in (labels or {}).items()},
             action=None if actions is None else np.asarray(actions[i], np.float32),

@@ -1,8 +1,8 @@
-"""Copies are found as a plain loop over all pairs finds them; what differs in anything but a little noise is none."""
+"""Copies with the same commands are found as a plain loop over all pairs finds them; clusters and their labels."""
 
 import numpy as np
 
-from mobile_vla.analysis.copies import NEAR, find_copies
+from mobile_vla.analysis.copies import NEAR, Clusters, link_commanded_alike, link_equal, merge_labels
 
 EPISODES, BINS, WIDTH = 30, 5, 24
 TEXT = np.arange(EPISODES) % 2
@@ -23,6 +23,12 @@ def plant(noise):
     return vectors.reshape(-1, WIDTH).astype(np.float32), actions.reshape(-1, 3, 2)
 
 
+def find_copies(vectors, actions, told=TOLD):
+    clusters = Clusters(EPISODES)
+    link_commanded_alike(clusters, vectors, actions, CELL, ROWS, told)
+    return [one for members in clusters.members() for one in members[1:]]
+
+
 def find_by_pairs(vectors, actions):
     left = vectors.astype(np.float64).copy()
     for cell in set(CELL.tolist()):
@@ -41,18 +47,38 @@ def find_by_pairs(vectors, actions):
 
 def test_copies_are_those_of_a_loop_over_all_pairs():
     vectors, actions = plant(noise=0.3)
-    found = find_copies(vectors, actions, CELL, ROWS, TOLD)
+    found = find_copies(vectors, actions)
     assert found == find_by_pairs(vectors, actions)
     assert 20 in found  # exact
     assert 29 not in found  # too much noise
     assert 2 < len(found) < 9
 
 
-def test_other_actions_labels_or_no_known_actions_leave_exact_copies_only():
+def test_other_actions_or_labels_are_not_commanded_alike():
     vectors, actions = plant(noise=0.01)
-    assert find_copies(vectors, actions, CELL, ROWS, TOLD) == list(range(20, 30))
-    assert find_copies(vectors, None, CELL, ROWS, TOLD) == [20]
+    assert find_copies(vectors, actions) == list(range(20, 30))
     labelled = [(text, episode >= 25) for episode, text in enumerate(TOLD)]
-    assert find_copies(vectors, actions, CELL, ROWS, labelled) == list(range(20, 25))
+    assert find_copies(vectors, actions, labelled) == list(range(20, 25))
     actions[ROWS[22]] += 0.01
-    assert 22 not in find_copies(vectors, actions, CELL, ROWS, TOLD)
+    assert 22 not in find_copies(vectors, actions)
+
+
+def test_clusters_are_chains_of_links():
+    clusters = Clusters(6)
+    clusters.link(5, 3)
+    clusters.link(1, 5)
+    link_equal(clusters, [None, None, "a", None, "a", None])
+    assert clusters.members() == [[1, 3, 5], [2, 4]]
+
+
+def test_what_copies_agree_on_is_known_of_the_one_that_is_kept():
+    labels = {
+        "scenario": np.array([None, "box", "box", "basket", "box"], object),
+        "boxes": np.array(["1", "1", "1", "1", "1"], object),
+    }
+    merged, notes = merge_labels(labels, [[0, 1], [2, 3]], ["a", "b", "c", "d", "e"])
+    assert merged["scenario"].tolist() == ["box", "box", None, "basket", "box"]
+    assert labels["scenario"][2] == "box"
+    assert list(notes) == ["scenario"]
+    assert "in 1 of 2 cases" in notes["scenario"]
+    assert "'box' in c, 'basket' in d" in notes["scenario"]

@@ -74,12 +74,93 @@ def test_labels_are_those_that_are_one_per_episode(tmp_path):
         "boxes": np.repeat([1.0, 2.0, 2.0], 11),
         "session": np.repeat(["monday", "tuesday", "monday"], 11),
         "now_and_then": [None if index % 2 else "yes" for index in range(33)],
+        "outline": [[0.0, 1.0]] * 33,
     }
     sample = take_sample(make(tmp_path, labels=labels))
     assert set(sample.labels) == {"scenario", "boxes", "now_and_then"}
     assert sample.labels["scenario"].tolist() == ["box", None, "basket"]
     assert sample.labels["boxes"].tolist() == ["1", "2", "2"]
     assert sample.session[0] == sample.session[2] != sample.session[1]
+    assert set(sample.label_notes) == {"scenario", "phase", "session", "outline"}
+    assert "2 of 3 episodes" in sample.label_notes["scenario"]
+    assert "changes within 3 of the 3 episodes" in sample.label_notes["phase"]
+    assert "lists of numbers" in sample.label_notes["outline"]
+
+
+@pytest.mark.parametrize("frames", [6, 30])
+def test_one_stray_value_is_outvoted_and_said(tmp_path, frames):
+    """Of 240 rows, in an episode of a few rows too."""
+    episodes = 240 // frames
+    values = np.repeat(["box", "basket"] * (episodes // 2), frames).astype(object)
+    values[frames + 2] = "box"
+    sample = take_sample(make(tmp_path, episodes=episodes, frames=frames, labels={"scenario": values}))
+    names = [f"e{index}" for index in range(episodes)]
+    assert dict(zip(sample.episodes, sample.labels["scenario"], strict=True)) == dict(
+        zip(names, ["box", "basket"] * (episodes // 2), strict=True)
+    )
+    assert f"1 of {frames} rows of episode e1 says 'box'" in sample.label_notes["scenario"]
+    assert "the episode's value is 'basket'" in sample.label_notes["scenario"]
+
+
+def test_a_label_with_one_odd_row_in_every_short_episode_changes_within_them(tmp_path):
+    values = np.tile(["open"] * 4 + ["shut"], 20)
+    sample = take_sample(make(tmp_path, episodes=20, frames=5, labels={"gripper": values}))
+    assert "gripper" not in sample.labels
+    assert "changes within 20 of the 20 episodes" in sample.label_notes["gripper"]
+
+
+def test_an_episode_in_which_a_label_changes_is_unknown_and_named(tmp_path):
+    values = np.repeat(["box", "basket"] * 10, 11).astype(object)
+    values[:5] = "basket"
+    sample = take_sample(make(tmp_path, episodes=20, labels={"scenario": values}))
+    assert dict(zip(sample.episodes, sample.labels["scenario"], strict=True))["e0"] is None
+    assert sum(value is not None for value in sample.labels["scenario"]) == 19
+    assert "changes within 1 episode (e0)" in sample.label_notes["scenario"]
+
+
+def test_who_was_trained_on_is_known_and_can_be_left_out(tmp_path):
+    parts = np.repeat(["train"] * 3 + [None] + ["validation"] * 8, 11)
+    sample = take_sample(make(tmp_path, episodes=12, part=parts))
+    assert [name for name, was in zip(sample.episodes, sample.trained, strict=True) if was] == ["e0", "e1", "e2"]
+    assert sample.num_trained == 3
+    left = sample.without_trained()
+    assert left is not None
+    assert (left.num_episodes, left.num_trained) == (9, 0)
+    assert sample.keep(range(10)).without_trained() is None  # e0, e1, e10, e11, e2, ... e7: 7 are left
+
+
+def test_copies_count_once_whatever_their_instruction_and_labels(tmp_path):
+    """The same frames and actions; the one with most rows is kept, and is trained on where one of them is."""
+    rng = np.random.default_rng(0)
+    names = np.repeat(["a", "b", "c", "d"], [3, 4, 3, 3])
+    frame = np.concatenate([np.arange(n) for n in (3, 4, 3, 3)])
+    sample = take_sample(
+        write_store(
+            tmp_path / "store",
+            {"context": rng.standard_normal((13, 4))},
+            names,
+            frame,
+            frame / 3,
+            instruction=np.where(names == "a", "left", "right").tolist(),
+            episode_fingerprint=np.where(names < "c", "same", names).tolist(),
+            part=np.where(names == "a", "train", "validation").tolist(),
+            labels={"scenario": np.where(names == "a", "box", "basket").tolist()},
+        )
+    )
+    assert (sample.episodes, sample.copies, sample.clusters) == (("b", "c", "d"), ("a",), (("b", "a"),))
+    assert sample.trained.tolist() == [True, False, False]
+    assert sample.labels["scenario"].tolist() == [None, "basket", "basket"]
+    assert "contradict each other on scenario" in sample.label_notes["scenario"]
+
+
+def test_noisy_copies_without_actions_are_found_in_a_store(tmp_path):
+    rng = np.random.default_rng(0)
+    drives = rng.standard_normal((10, 1, 48)) + 0.3 * np.cumsum(rng.standard_normal((10, 14, 48)), axis=1)
+    again = [drives[e // 4, e % 4 : e % 4 + 11] + 0.02 * rng.standard_normal((11, 48)) for e in range(40)]
+    sample = take_sample(make(tmp_path, episodes=40, vectors=np.concatenate(again)))
+    assert sample.num_episodes == len(sample.clusters) == 10
+    assert len(sample.copies) == 30
+    assert {len({int(name[1:]) // 4 for name in cluster}) for cluster in sample.clusters} == {1}
 
 
 def test_of_many_episodes_an_even_sample_is_looked_at(tmp_path, monkeypatch):

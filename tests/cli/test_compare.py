@@ -146,7 +146,8 @@ def test_the_fields_that_other_programs_read(found):
 
 def test_what_is_described(found):
     left, right = found["description"]["left"], found["description"]["right"]
-    assert left["episodes"] == {"in_store": 40, "looked_at": 40, "scripts": 40, "copies": []}
+    episodes = {"in_store": 40, "looked_at": 40, "scripts": 40, "copies": [], "trained_on": 0}
+    assert left["episodes"].items() >= episodes.items()
     assert left["layers"]["left"] == ["context", "image_tokens", "text_layer_12"]
     assert left["layers"]["cka"][0][2] == pytest.approx(1.0, abs=1e-4)  # the other layer is a multiple of it
     assert left["layers"]["cka"][0][1] < 0.3  # noise

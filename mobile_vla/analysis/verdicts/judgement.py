@@ -20,7 +20,7 @@ from mobile_vla.analysis.verdicts.discriminative import MEASURE, MISSED, judge_d
 from mobile_vla.analysis.verdicts.preserving import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.selectivity import add_selectivity
-from mobile_vla.analysis.verdicts.targets import Target, declare_targets
+from mobile_vla.analysis.verdicts.targets import Target, declare_targets, list_unused
 from mobile_vla.analysis.verdicts.verdict import ALPHA, Verdict, holm, undecided
 from mobile_vla.contexts.reader import Store
 from mobile_vla.errors import UserError
@@ -99,6 +99,7 @@ def judge(
     judged = _adjust(judged, primary)
     for name in primary:
         target, verdict, decoding = judged[name]
+        verdict = replace(verdict, notes=(*verdict.notes, *target.notes))
         judged[name] = target, add_selectivity(verdict, sample, vectors, target, rigour), decoding
     discriminative = _choose(judged, primary, sample)
     actionable = _note_missed(judge_actionable(sample, tap), discriminative)
@@ -152,7 +153,8 @@ def _note_missed(actionable: Verdict, discriminative: Verdict) -> Verdict:
 def _choose(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence[str], sample: Sample) -> Verdict:
     """The verdict that speaks for the store: yes where one primary target is told, no where none can be."""
     if not primary:
-        why = "no label is constant within each episode and has two values or more: there is nothing to tell apart"
+        unused = "; ".join(list_unused(sample).values())
+        why = f"no label has a value for each episode: there is nothing to tell apart{unused and f' ({unused})'}"
         return undecided("none", MEASURE, 0.7, sample.num_episodes, why)
     order = ("yes", "undecided", "no")
     return min((judged[name][1] for name in primary), key=lambda verdict: order.index(verdict.verdict))

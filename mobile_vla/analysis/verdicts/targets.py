@@ -8,13 +8,13 @@ driver is told it) is asked for only among episodes with the same instruction, i
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mobile_vla.analysis.sample import DIRECTION, SESSION, Sample
+from mobile_vla.analysis.sample import DIRECTION, Sample
 from mobile_vla.analysis.verdicts.experts import find_relevance
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of, permutations
 from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST
@@ -32,6 +32,7 @@ class Target:
     """classes  names;  codes  (E,) of each episode, -1 where it is not asked about it
     given_away  whether the instruction tells it, so that it is asked for within equal instructions only
     why_not     in words, why it cannot be asked for
+    notes       what of its values is not used; of the primary one, too, which label would have come before it
     """
 
     name: str
@@ -39,6 +40,7 @@ class Target:
     codes: Int[np.ndarray, " E"]
     given_away: bool = False
     why_not: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def asked(self) -> Int[np.ndarray, " n"]:
@@ -70,28 +72,45 @@ def declare_targets(sample: Sample, names: Sequence[str] = ()) -> list[Target]:
     one by which the recorded actions differ most, beyond progress and instruction. Of labels and recorded actions
     alone: nothing here has seen a vector.
     """
-    unknown = [name for name in names if name not in sample.labels]
-    if SESSION in names:
-        raise UserError(
-            f"targets: episodes are permuted within each {SESSION}: it cannot be decoded; name another label"
-        )
-    if unknown:
-        near = get_close_matches(unknown[0], list(sample.labels), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join(sorted(sample.labels)) or "none"
-        raise UserError(
-            f"targets: {unknown[0]} is no label that is constant within each episode; there are {known}{hint}"
-        )
+    for name in names:
+        _refuse_unusable(sample, name)
     if names:
         return [make_target(sample, name) for name in names]
     candidates = {name: make_target(sample, name) for name in sorted(sample.labels) if name not in NEVER}
     relevance = {name: find_relevance(sample, target.codes) for name, target in candidates.items()}
 
     def rank(name: str) -> tuple:
-        place = SITUATIONS.index(name) if name in SITUATIONS else len(SITUATIONS)
-        return candidates[name].why_not is not None, place, -relevance[name], name
+        return candidates[name].why_not is not None, _place(name), -relevance[name], name
 
-    return [candidates[name] for name in sorted(candidates, key=rank)]
+    declared = [candidates[name] for name in sorted(candidates, key=rank)]
+    before = [name for name in SITUATIONS if name in sample.label_notes and name not in sample.labels]
+    if before and declared and _place(declared[0].name) > _place(before[0]):
+        note = f"{before[0]}, which would come first, is no target: {sample.label_notes[before[0]]}"
+        declared[0] = replace(declared[0], notes=(*declared[0].notes, note))
+    return declared
+
+
+def list_unused(sample: Sample) -> dict[str, str]:
+    """Labels of the store that are not asked for at all -> why, in words."""
+    never = {name: f"{name} says when or how an episode was recorded, not what is seen" for name in NEVER}
+    unused = {name: why for name, why in sample.label_notes.items() if name not in sample.labels}
+    return dict(sorted({**{name: why for name, why in never.items() if name in sample.labels}, **unused}.items()))
+
+
+def _place(name: str) -> int:
+    return SITUATIONS.index(name) if name in SITUATIONS else len(SITUATIONS)
+
+
+def _refuse_unusable(sample: Sample, name: str) -> None:
+    """`UserError` where a named label is none, or has no value that an episode could be asked about."""
+    if name in sample.labels:
+        return
+    known = ", ".join(sorted(sample.labels)) or "none"
+    if name in sample.label_notes:
+        raise UserError(f"targets: {sample.label_notes[name]}; labels that can be asked for: {known}")
+    near = get_close_matches(name, list(sample.labels), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"targets: {name} is no label of the store; there are {known}{hint}")
 
 
 def make_target(sample: Sample, name: str) -> Target:
@@ -106,7 +125,7 @@ def make_target(sample: Sample, name: str) -> Target:
     codes[asked] = [classes.index(str(value)) for value in values[asked]]
     target = Target(name=name, classes=classes, codes=codes, given_away=given_away)
     why_not = _find_obstacle(target, values, known) or _find_session_obstacle(target, sample)
-    return Target(name=name, classes=classes, codes=codes, given_away=given_away, why_not=why_not)
+    return replace(target, why_not=why_not, notes=(note,) if (note := sample.label_notes.get(name)) else ())
 
 
 def _find_obstacle(target: Target, values: np.ndarray, known: np.ndarray) -> str | None:

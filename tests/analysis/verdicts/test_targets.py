@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.targets import declare_targets, make_target
+from mobile_vla.analysis.verdicts.targets import declare_targets, list_unused, make_target
 from mobile_vla.errors import UserError
 from tests.analysis.conftest import write_store
 
@@ -108,3 +108,47 @@ def test_the_margin_is_as_far_from_chance_for_more_classes(sampled):
 def test_four_classes_have_a_lower_margin(sampled):
     four = make_target(sampled({"scenario": list("abcd") * 10}), "scenario")
     assert (four.chance, four.margin) == (0.25, pytest.approx(0.55))
+
+
+@pytest.fixture
+def varying(tmp_path):
+    """A store of 20 episodes x 12 rows; changes: to the scenario's values."""
+
+    def make(change):
+        scenario = np.repeat(["box", "basket"] * 10, 12).astype(object)
+        change(scenario)
+        labels = {"scenario": scenario, "difficulty": np.repeat(["easy", "easy", "hard", "hard"] * 5, 12)}
+        names, frames = np.repeat([f"e{index}" for index in range(20)], 12), np.tile(np.arange(12), 20)
+        vectors = np.random.default_rng(0).standard_normal((240, 2))
+        return take_sample(write_store(tmp_path / "s", {"context": vectors}, names, frames, frames / 11, labels=labels))
+
+    return make
+
+
+def test_a_stray_row_does_not_change_the_primary_target(varying):
+    def change(scenario):
+        scenario[77] = "odd"
+
+    first = declare_targets(varying(change))[0]
+    assert (first.name, first.classes) == ("scenario", ("basket", "box"))
+    assert any("1 of 12 rows of episode e6 says 'odd'" in note for note in first.notes)
+
+
+def test_a_scenario_that_changes_by_frame_gives_its_place_to_another_and_it_is_said(varying):
+    def change(scenario):
+        scenario[::2] = "odd"
+
+    sample = varying(change)
+    first = declare_targets(sample)[0]
+    assert first.name == "difficulty"
+    assert any("scenario, which would come first, is no target: scenario changes within 20" in n for n in first.notes)
+    assert "scenario" in list_unused(sample)
+    with pytest.raises(UserError, match=r"targets: scenario changes within 20 .* can be asked for: difficulty"):
+        declare_targets(sample, ["scenario"])
+
+
+def test_what_says_when_it_was_recorded_is_listed_as_unused(sampled):
+    sample = sampled({"scenario": ["a", "b"] * 20, "time_period": ["morning", "evening"] * 20})
+    assert [target.name for target in declare_targets(sample)] == ["scenario"]
+    assert "when or how" in list_unused(sample)["time_period"]
+    assert declare_targets(sample, ["time_period"])[0].why_not is None  # unless it is asked for by name
