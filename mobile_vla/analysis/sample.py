@@ -207,8 +207,10 @@ def _without_copies(sample: Sample, tap: str, own: np.ndarray, of: np.ndarray) -
     counts = np.bincount(of, minlength=sample.num_episodes)
     rows = np.split(own[order], np.cumsum(counts)[:-1])
     clusters = Clusters(sample.num_episodes)
-    prints = store.column("fingerprint")
-    link_equal(clusters, [prints[of_one[0]] or None for of_one in rows])
+    found = store.column("fingerprint")
+    prints = [found[of_one[0]] or None for of_one in rows]
+    if len(set(prints)) > 1:  # one for all is not of the episodes' content
+        link_equal(clusters, prints)
     vectors = sample.vectors(tap)
     link_equal(clusters, [vectors[places].tobytes() for places in sample.rows_by_episode])
     # Copies have their labels in common, but for those that are names.

@@ -17,10 +17,12 @@ max(r_i, r_j). Episodes are linked one by one (single linkage).
  - m is of matched rows: with all rows, a recording that is begun three frames later or cut by 30 % has another mean as
    soon as its contexts follow progress (simulated: 10 x 4 copies found in 31 and 46 of 60, not in all).
  - n below r asks for the same details, not only for the same place: of contexts that hold a text or a scene and little
-   else, all episodes of one text would otherwise be one recording (simulated: 86 of 192, with it 0 of 60).
+   else, all episodes of one text would otherwise be one recording (simulated: 86 of 192 stores, with it 0 of 60). Noise
+   of 10 % can hide the details of a true copy, too: where no actions are recorded, which would differ between
+   recordings, the bound is 1.05, and such a copy is found at the price of recordings whose rows are white noise.
  - In fewer than three effective dimensions of the means, (sum l)^2 / sum l^2, strangers come near by chance. There
    links count only if wider bounds find the same ones, as they do where few recordings are stored often.
- - Where actions are recorded, those of matched rows must be the same, up to half of their own step.
+ - Where actions are recorded, those of matched rows must be nearer than those of strangers at one place of the way.
 """
 
 import math
@@ -34,12 +36,13 @@ from jaxtyping import Float, Int
 from mobile_vla.analysis.copies import Clusters
 from mobile_vla.contexts.vectors import spread
 
-NEAR_MEANS, NEAR_STEP, NEAR_DETAIL = 0.25, 1.0, 0.9  # bounds of m, n / s and n / r
+NEAR_MEANS, NEAR_STEP = 0.25, 1.0  # bounds of m and n / s
+NEAR_DETAIL, NEAR_DETAIL_ALONE = 0.9, 1.05  # bound of n / r; where no actions are recorded
 WIDER = (2.0, 1.25, 1.25)  # times these, for links that must not depend on them
 CANDIDATE = 0.75  # of the median distance of means: pairs farther apart are not looked at
 LEAST_EFFECTIVE = 3.0  # dimensions of the means
-SAME_ACTION, ACTION_STEP = 0.01, 0.5  # in standard deviations; of the actions' own step from row to row
-APART = 0.2  # of an episode's rows: those of it that are no neighbours
+OTHER_ACTION = 0.8  # of the usual distance of two episodes' actions at one place of the way
+APART = 0.3  # of an episode's rows: those of it that are no neighbours
 MOST_DIMENSIONS, MOST_ROWS, LEAST_ROWS = 2048, 40, 5  # rows of an episode
 LEAST_WIDTH = 128  # dimensions that distances are measured in, however many pairs there are
 MOST_VALUES = 2**25  # that are held at once
@@ -73,6 +76,19 @@ class Tracks:
     def detail(self) -> Float[np.ndarray, " E"]:
         """r: 0 where a straight course goes through all rows."""
         return np.array([_detail(self.vectors[self.rows(episode)]) for episode in range(len(self.means))])
+
+    @cached_property
+    def usual_action(self) -> float:
+        """The median distance of the actions of an episode and the next one, at one place of the way."""
+        assert self.actions is not None
+        found = []
+        for episode in range(len(self.means)):
+            here, there = self.rows(episode), self.rows((episode + 1 + len(self.means) // 2) % len(self.means))
+            steps = np.linspace(0, 1, min(here.stop - here.start, there.stop - there.start))
+            pair = [of.start + np.rint(steps * (of.stop - of.start - 1)).astype(int) for of in (here, there)]
+            found.append(_action_distances(self.actions[pair[0]], self.actions[pair[1]]))
+        apart = np.concatenate(found)
+        return float(np.median(apart)) if len(apart) else 0.0
 
     def thin(self, most: float) -> "Tracks":
         """With so many dimensions at most, an even sample."""
@@ -187,9 +203,10 @@ def _distances(left: Float[np.ndarray, "n d"], right: Float[np.ndarray, "m d"]) 
 
 def _are_one(tracks: Tracks, one: int, other: int, usual: float, wider: Sequence[float]) -> bool:
     """wider: times the bounds of m, n / s and n / r"""
+    detail = NEAR_DETAIL_ALONE if tracks.actions is None else NEAR_DETAIL
     limit = min(
         NEAR_STEP * wider[1] * min(tracks.step[one], tracks.step[other]),
-        NEAR_DETAIL * wider[2] * max(tracks.detail[one], tracks.detail[other]),
+        detail * wider[2] * max(tracks.detail[one], tracks.detail[other]),
     )
     if not limit > 0:
         return False
@@ -205,18 +222,15 @@ def _are_one(tracks: Tracks, one: int, other: int, usual: float, wider: Sequence
     else:
         matched = rows[0][apart.argmin(axis=0)], rows[1]
     off = (tracks.vectors[matched[0]] - tracks.vectors[matched[1]]).mean(axis=0)
-    return bool(np.linalg.norm(off) < NEAR_MEANS * wider[0] * usual) and _act_alike(tracks, here, there, matched)
+    return bool(np.linalg.norm(off) < NEAR_MEANS * wider[0] * usual) and _act_alike(tracks, matched)
 
 
-def _act_alike(tracks: Tracks, here: slice, there: slice, matched: tuple[np.ndarray, np.ndarray]) -> bool:
+def _act_alike(tracks: Tracks, matched: tuple[np.ndarray, np.ndarray]) -> bool:
     """True too where no actions are known of the two."""
     if tracks.actions is None:
         return True
     apart = _action_distances(tracks.actions[matched[0]], tracks.actions[matched[1]])
-    steps = [_action_distances(tracks.actions[of][1:], tracks.actions[of][:-1]) for of in (here, there)]
-    if not len(apart) or not min(map(len, steps)):
-        return True
-    return float(np.median(apart)) <= SAME_ACTION + ACTION_STEP * min(float(np.median(step)) for step in steps)
+    return not len(apart) or bool(np.median(apart) <= OTHER_ACTION * tracks.usual_action)
 
 
 def _action_distances(left: Float[np.ndarray, "n K"], right: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " m"]:
@@ -241,4 +255,4 @@ def _detail(track: Float[np.ndarray, "n d"]) -> float:
     apart = _distances(left, left)
     apart[np.abs(np.subtract.outer(np.arange(number), np.arange(number))) < max(1, round(APART * number))] = np.inf
     nearest = apart.min(axis=1)
-    return float(np.median(nearest[np.isfinite(nearest)])) * math.sqrt(number / (number - 2))
+    return float(np.median(nearest[np.isfinite(nearest)])) * math.sqrt((number - 1) / (number - 2))

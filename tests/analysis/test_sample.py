@@ -153,6 +153,11 @@ def test_copies_count_once_whatever_their_instruction_and_labels(tmp_path):
     assert "contradict each other on scenario" in sample.label_notes["scenario"]
 
 
+def test_one_fingerprint_for_all_is_not_that_of_an_episode(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((33, 4))
+    assert take_sample(make(tmp_path, vectors=vectors, episode_fingerprint="of the model")).copies == ()
+
+
 def test_noisy_copies_without_actions_are_found_in_a_store(tmp_path):
     rng = np.random.default_rng(0)
     drives = rng.standard_normal((10, 1, 48)) + 0.3 * np.cumsum(rng.standard_normal((10, 14, 48)), axis=1)
