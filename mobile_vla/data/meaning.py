@@ -1,6 +1,6 @@
 """Which instructions mean the same, and whether the recorded actions depend on the instruction at all.
 
-Without such dependence nothing measured on this data can show that a model reads its instruction.
+Without such a dependence no loss and no effect can show that a model reads its instruction.
 """
 
 from collections import Counter, defaultdict
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.special import gammaln
 
 from mobile_vla.actions import ActionSpace
 from mobile_vla.data.schema import UNKNOWN, Episode
+from mobile_vla.dependence import Dependence, judge_dependence
 
 MIN_PURITY = 0.9  # a label is what texts mean if a text predicts it this well on other episodes,
-ALPHA = 0.01  # and better than chance; also the level at which actions are said to depend on the instruction
+ALPHA = 0.01  # and better than chance
 PROGRESS_BINS = 6
-PERMUTATIONS = 999
+SESSION = "session"  # the label of episodes that were recorded together
 
 
 @dataclass(frozen=True)
@@ -63,48 +63,17 @@ def find_meanings(episodes: Sequence[Episode], label: str) -> Meanings:
     return Meanings({text: counts.most_common(1)[0][0] for text, counts in values.items()}, known=True)
 
 
-def why_no_dependence(episodes: Sequence[Episode], space: ActionSpace, meanings: Meanings) -> str | None:
-    """None if the actions depend on the instruction; else, in a sentence, why this data cannot show its effect.
+def find_dependence(episodes: Sequence[Episode], space: ActionSpace, meanings: Meanings) -> Dependence:
+    """Whether the recorded actions depend on what the instruction asks for; see `mobile_vla.dependence`.
 
-    Each episode's actions are averaged over bins of progress. The statistic is how much of their variance between
-    episodes the means by meaning take up, against the mean of all; its null distribution comes from permuting the
-    instructions of whole episodes (an exact test, whatever the episodes' lengths and distribution).
+    Each episode's actions are averaged over bins of progress. Episodes of one `session` (a day) are compared with each
+    other alone; those of which no session is known, likewise.
     """
-    if len({episode.instruction for episode in episodes}) < 2:
-        return "every episode has the same instruction"
-    profiles = np.stack([_profile(episode, space).ravel() for episode in episodes])  # (E, bins * A)
-    counts = np.isfinite(profiles).sum(axis=0)
-    profiles = np.nan_to_num(profiles - np.nansum(profiles, axis=0) / np.maximum(counts, 1))
-    groups = np.unique([meanings.of[episode.instruction] for episode in episodes], return_inverse=True)[1]
-    rng = np.random.default_rng(0)
-    observed = _explained(profiles, groups) * (1 - 1e-9)  # equal dealings are ties, whatever the order of adding
-    at_least = sum(_explained(profiles, rng.permutation(groups)) >= observed for _ in range(PERMUTATIONS))
-    p_value = (1 + at_least) / (1 + PERMUTATIONS)
-    if p_value <= ALPHA:
-        return None
-    if 1 / _dealings(groups) > ALPHA:
-        return (
-            f"{len(episodes)} episodes with {groups.max() + 1} instructions are too few to show whether the recorded "
-            f"actions depend on the instruction (p = {p_value:.2f})"
-        )
-    return (
-        "the recorded actions do not depend on the instruction: the mean action by instruction says no more about an "
-        f"episode than the mean of all (p = {p_value:.2f}, {len(episodes)} episodes, {groups.max() + 1} instructions)"
+    return judge_dependence(
+        np.stack([_profile(episode, space) for episode in episodes]),
+        [meanings.of[episode.instruction] for episode in episodes],
+        [episode.label(SESSION) for episode in episodes],
     )
-
-
-def _dealings(groups: np.ndarray) -> float:
-    """In how many ways episodes can be dealt to groups of these sizes, groups of one size being alike."""
-    sizes = np.bincount(groups)
-    same = np.bincount(sizes)
-    log_ways = gammaln(len(groups) + 1) - gammaln(sizes + 1).sum() - gammaln(same[same > 0] + 1).sum()
-    return float(np.exp(min(log_ways, 700.0)))
-
-
-def _explained(profiles: np.ndarray, groups: np.ndarray) -> float:
-    """Sum of squares between groups of centred rows."""
-    members = np.eye(groups.max() + 1)[groups]  # (E, G)
-    return float(((members.T @ profiles) ** 2 / members.sum(axis=0)[:, None]).sum())
 
 
 def _profile(episode: Episode, space: ActionSpace) -> np.ndarray:

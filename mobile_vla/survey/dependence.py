@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from mobile_vla.data.dataset import DataConfig, fit_actions
-from mobile_vla.data.meaning import find_meanings, why_no_dependence
+from mobile_vla.data.meaning import find_dependence, find_meanings
 from mobile_vla.data.schema import Episode
+from mobile_vla.dependence import Dependence as DependenceTest
 from mobile_vla.survey.actions import Actions
 from mobile_vla.survey.balance import cross_table
 
@@ -34,7 +35,8 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """depends           whether the actions depend on the instruction; `sentence` says so, or why not
+    """depends           whether the episodes show that the actions depend on the instruction
+    sentence          the answer in words;  test  in numbers
     share             of the variance of the actions around their mean course over progress, how much goes with what
                       the instruction asks for (None where there is nothing to explain)
     share_by_chance   the same with the instructions dealt anew to the episodes, on average: many texts and few
@@ -46,6 +48,7 @@ class Dependence:
 
     depends: bool
     sentence: str
+    test: DependenceTest
     share: float | None
     share_by_chance: float | None
     label: str
@@ -67,14 +70,14 @@ def examine_dependence(config: DataConfig, episodes: Sequence[Episode], actions:
     if varying:
         free = {name: bound for name, bound in config.bounds.items() if name in varying}
         space = fit_actions(replace(config, components=varying, bounds=free), list(episodes))
-        reason = why_no_dependence(episodes, space, meanings)
+        test = find_dependence(episodes, space, meanings)
     else:
-        reason = "no component of the action varies"
+        test = DependenceTest.impossible("no component of the action varies", len(episodes))
     told = f"{label} is known from the text" if meanings.known else "each text is taken for a meaning of its own"
-    sentence = reason or f"the recorded actions depend on the instruction ({told})"
     return Dependence(
-        depends=reason is None,
-        sentence=sentence,
+        depends=test.depends,
+        sentence=f"{test.sentence}; {told}" if test.depends else test.sentence,
+        test=test,
         share=share,
         share_by_chance=None if share is None else float(np.mean([one for one in dealt if one is not None])),
         label=label,

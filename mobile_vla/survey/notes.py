@@ -107,10 +107,9 @@ def _on_copies(survey: Survey) -> Iterator[Note]:
 def _on_instructions(survey: Survey) -> Iterator[Note]:
     dependence, counts = survey.dependence, survey.counts
     if not dependence.depends:
-        yield Note(
-            "look",
-            f"Nothing measured on this data can show that a policy reads its instruction, since {dependence.sentence}.",
-        )
+        never = "Nothing measured on this data can show whether a policy reads its instruction"
+        withheld = "The effect of the instruction is not measured on this data"
+        yield Note("look", f"{withheld if dependence.test.can_tell else never}: {dependence.sentence}.")
     elif not dependence.predicts_label and len(counts.labels.get(dependence.label, {})) > 1:
         yield Note(
             "look",

@@ -1,7 +1,7 @@
 """What a stored run is worth on episodes that it was not trained on: the findings of one run, and its figures.
 
-In: a `StoredRun` and `HeldOut` episodes. Out: the fields of `eval.json`, with intervals over episodes, and pictures
-in a folder. The same numbers that training reports for its validation split, from the same code.
+In: a `StoredRun` and `HeldOut` episodes. Out: the fields of `eval.json`, with 95 % intervals over episodes, and
+pictures in a folder. The same numbers that training reports for its validation split, from the same code.
 """
 
 import time
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.dataset import Progress
 from mobile_vla.data.opening import printable
+from mobile_vla.levels import percent
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.evaluation import Pace
 from mobile_vla.training.figures import chunk_figure, frame_strip
@@ -35,7 +36,7 @@ def assess(run: StoredRun, held: HeldOut, out: Path, progress: Progress | None =
     sums = EpisodeSums(held.episodes, run.actions, run.config.data.chunk, run.config.optimization.huber_delta)
     baselines = baseline_tables(held.data, "validation", sums, held.training) if held.training else {}
     pace = Pace()
-    measured = measure(policy, held.data, "validation", sums, held.training, run.config.seed, progress, pace)
+    measured = measure(policy, held.data, "validation", sums, held.training, progress, pace)
     found = describe(measured, {name: sums.summary(table)["loss"] for name, table in baselines.items()})
     found |= find_intervals(sums, measured.own, baselines)
     if held.no_training is not None:
@@ -70,10 +71,10 @@ def _compared(found: dict[str, Any]) -> list[str]:
     best = found["loss_over_baselines"][found["best_baseline"]]
     if best["ci"] is None or best["ci"][1] < 1:
         return []
+    between = f"{percent(best['level'])} interval {best['ci'][0]:.2f} to {best['ci'][1]:.2f}"
     return [
         f"The policy is not shown to be better than the baseline {found['best_baseline'].replace('_', ' ')}: its loss "
-        f"is {best['ratio']:.2f} times that one's (95 % interval {best['ci'][0]:.2f} to {best['ci'][1]:.2f}, "
-        f"{found['denominators']['episodes']} episodes)."
+        f"is {best['ratio']:.2f} times that one's ({between}, {found['denominators']['episodes']} episodes)."
     ]
 
 

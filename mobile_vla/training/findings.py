@@ -9,9 +9,10 @@ import numpy as np
 from mobile_vla.batch import OWN
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import Progress
-from mobile_vla.data.meaning import find_meanings, why_no_dependence
+from mobile_vla.data.meaning import find_dependence, find_meanings
 from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import Part
+from mobile_vla.dependence import Dependence
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.baselines import Baselines
 from mobile_vla.training.effects import Effect, EffectPlan, warnings
@@ -21,11 +22,13 @@ from mobile_vla.training.metrics import EpisodeSums, label_names
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """own: the policy's sums by episode as recorded, which `sums` reads; effects of its inputs, by name."""
+    """own: the policy's sums by episode as recorded, which `sums` reads; effects of its inputs, by name; dependence: of
+    the recorded actions on the instruction."""
 
     sums: EpisodeSums
     own: np.ndarray
     effects: Mapping[str, Effect]
+    dependence: Dependence
     share_padded: float
 
 
@@ -44,19 +47,15 @@ def baseline_losses(data: EpisodeDataModule, part: Part, sums: EpisodeSums) -> d
     return {name: sums.summary(table)["loss"] for name, table in tables.items()}
 
 
-def plan_effects(data: EpisodeDataModule, part: Part, training: Sequence[Episode], seed: int) -> EffectPlan:
-    """Which other texts and frames the episodes of `part` are shown with; see `measure`."""
+def plan_effects(data: EpisodeDataModule, part: Part, training: Sequence[Episode]) -> tuple[EffectPlan, Dependence]:
+    """Which other texts and frames the episodes of `part` are shown with (see `measure`), and whether the recorded
+    actions depend on the instruction."""
     episodes = data.episodes(part)
     known = sorted({*training, *episodes}, key=lambda episode: (episode.id, str(episode.path)))
     meanings = find_meanings(known, data.config.instruction_label)
-    return EffectPlan(
-        episodes,
-        meanings,
-        sorted(meanings.of),
-        data.tokenize.length,
-        why_no_dependence(known, data.actions, meanings),
-        seed=seed,
-    )
+    dependence = find_dependence(known, data.actions, meanings)
+    why_not = None if dependence.depends else dependence.sentence
+    return EffectPlan(episodes, meanings, data.tokenize.length, why_not), dependence
 
 
 def measure(
@@ -65,7 +64,6 @@ def measure(
     part: Part,
     sums: EpisodeSums,
     training: Sequence[Episode],
-    seed: int,
     progress: Progress | None = None,
     pace: Pace | None = None,
 ) -> Measured:
@@ -73,7 +71,7 @@ def measure(
 
     The training episodes say with the others what instructions mean and whether actions depend on them.
     """
-    plan = plan_effects(data, part, training, seed)
+    plan, dependence = plan_effects(data, part, training)
     report = None if progress is None else lambda done, total: progress("measuring effects", done, total)
     assembler = data.assembler(data.episodes(part), from_features=True)
     tables = evaluate(policy, assembler, data.plan(part), sums, plan.interventions(), report, pace)
@@ -81,6 +79,7 @@ def measure(
         sums=sums,
         own=tables[OWN],
         effects=plan.effects(tables, sums),
+        dependence=dependence,
         share_padded=data.share_padded(part),
     )
 
@@ -94,6 +93,7 @@ def describe(measured: Measured, baselines: Mapping[str, float]) -> dict[str, An
         "best_baseline": min(baselines, key=lambda name: baselines[name], default=None),
         **{f"{name}_effect": effect.ratio for name, effect in effects.items()},
         "reasons": {f"{name}_effect": effect.reason for name, effect in effects.items() if effect.reason},
+        "instruction_dependence": measured.dependence.to_plain(),
         "effects": {name: effect.as_dict() for name, effect in effects.items()},
         "warnings": warnings(effects),
         "share_padded": measured.share_padded,
@@ -106,9 +106,8 @@ def find(
     part: Part,
     sums: EpisodeSums,
     baselines: Mapping[str, float],
-    seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """What a policy is worth on a part of the split that its data module holds; `loss` is the loss on `part`."""
-    measured = measure(policy, data, part, sums, data.episodes("train"), seed, progress)
+    measured = measure(policy, data, part, sums, data.episodes("train"), progress)
     return describe(measured, baselines)

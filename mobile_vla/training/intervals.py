@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from mobile_vla.levels import DESCRIPTIONS
 from mobile_vla.training.metrics import EpisodeSums
 
-CONFIDENCE = 0.95
-MIN_EPISODES = 3
+MIN_EPISODES = 3  # or other independent units, for an interval
 Interval = tuple[float, float]
 
 
 def ratio_with_interval(
-    numerator: Float[np.ndarray, " E"], denominator: Float[np.ndarray, " E"], confidence: float = CONFIDENCE
+    numerator: Float[np.ndarray, " E"], denominator: Float[np.ndarray, " E"], level: float = DESCRIPTIONS
 ) -> tuple[float | None, Interval | None]:
     """Ratio of two sums over episodes, and its delete-one-episode jackknife-t interval on the log scale.
 
@@ -40,12 +40,12 @@ def ratio_with_interval(
         return ratio, None
     left = np.log((numerator.sum() - numerator).clip(min=1e-300) / (denominator.sum() - denominator).clip(min=1e-300))
     error = float(np.sqrt((count - 1) / count * ((left - left.mean()) ** 2).sum()))
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
     return ratio, (float(ratio * np.exp(-half)), float(ratio * np.exp(half)))
 
 
 def share_with_interval(
-    right: Float[np.ndarray, " E"], counted: Float[np.ndarray, " E"], confidence: float = CONFIDENCE
+    right: Float[np.ndarray, " E"], counted: Float[np.ndarray, " E"], level: float = DESCRIPTIONS
 ) -> tuple[float | None, Interval | None]:
     """Share of right entries, and the interval of Korn and Graubard (1998) for proportions of clustered samples.
 
@@ -65,9 +65,9 @@ def share_with_interval(
     variance = float((count - 1) / count * ((left - left.mean()) ** 2).sum())
     effective = float(count)
     if 0 < share < 1 and variance > 0:
-        shrink = (stats.norm.ppf((1 + confidence) / 2) / stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2
+        shrink = (stats.norm.ppf((1 + level) / 2) / stats.t.ppf((1 + level) / 2, count - 1)) ** 2
         effective = float(min(share * (1 - share) / variance * shrink, total))
-    tail, hits = (1 - confidence) / 2, share * effective
+    tail, hits = (1 - level) / 2, share * effective
     low = float(stats.beta.ppf(tail, hits, effective - hits + 1)) if share > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, hits + 1, effective - hits)) if share < 1 else 1.0
     return share, (low, high)
@@ -91,6 +91,7 @@ def find_intervals(
     over = {name: ratio_with_interval(loss, other) for name, other in scored.items()}
     return {
         "intervals": {
+            "level": DESCRIPTIONS,
             "loss": _plain(ratio_with_interval(loss, entries)[1]),
             "rmse": _plain(mean_square and (mean_square[0] ** 0.5, mean_square[1] ** 0.5)),
             "sign_accuracy": _plain(share_with_interval(column("signs_right"), column("signs"))[1]),
@@ -98,7 +99,9 @@ def find_intervals(
             "baselines": {name: _plain(ratio_with_interval(other, entries)[1]) for name, other in scored.items()},
             "by_horizon": [_plain(interval) for interval in loss_by_horizon(sums, own)[1]],
         },
-        "loss_over_baselines": {name: {"ratio": ratio, "ci": _plain(ci)} for name, (ratio, ci) in over.items()},
+        "loss_over_baselines": {
+            name: {"ratio": ratio, "ci": _plain(ci), "level": DESCRIPTIONS} for name, (ratio, ci) in over.items()
+        },
     }
 
 

@@ -145,7 +145,7 @@ class Training:
             usable,
             source,
             data,
-            lambda: plan_effects(data, "validation", data.episodes("train"), config.seed).interventions().values(),
+            lambda: plan_effects(data, "validation", data.episodes("train"))[0].interventions().values(),
             machine.compute_dtype,
         )
         notes += describe_plan(cache, usable)
@@ -291,7 +291,7 @@ class Training:
         policy.to(trainer.strategy.root_device)
         best = checkpoints.best_path or out / "checkpoints" / LAST
         load_trained(policy, best)
-        findings = find(policy, self.data, "validation", sums, baselines, self.config.seed, progress)
+        findings = find(policy, self.data, "validation", sums, baselines, progress)
         if board is not None:
             effects = {f"effect/{name}": effect["ratio"] for name, effect in findings["effects"].items()}
             board.log_findings(effects, findings["warnings"], trainer.global_step)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mobile_vla.training.intervals import CONFIDENCE
+from mobile_vla.levels import DESCRIPTIONS
 
 NUMBERS = (
     "loss", "rmse", "sign_accuracy", "displacement_error", "instruction_effect", "paraphrase_effect", "image_effect",
 )  # fmt: skip
 
 
-def spread(values: Sequence[float | None], confidence: float = CONFIDENCE) -> dict[str, Any] | None:
+def spread(values: Sequence[float | None], level: float = DESCRIPTIONS) -> dict[str, Any] | None:
     """Mean, standard deviation between runs (n - 1), extremes, and Student's t interval of the mean over runs.
 
     Runs that have no value are left out of all but `values`; None where no run has one.
@@ -29,7 +29,7 @@ def spread(values: Sequence[float | None], confidence: float = CONFIDENCE) -> di
     mean, ci, std = float(known.mean()), None, None
     if len(known) > 1:
         std = float(known.std(ddof=1))
-        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1)) * std / len(known) ** 0.5
+        half = float(stats.t.ppf((1 + level) / 2, len(known) - 1)) * std / len(known) ** 0.5
         ci = [mean - half, mean + half]
     return {
         "mean": mean,
@@ -37,6 +37,7 @@ def spread(values: Sequence[float | None], confidence: float = CONFIDENCE) -> di
         "min": float(known.min()),
         "max": float(known.max()),
         "ci": ci,
+        "level": level,
         "runs": len(known),
         "values": list(values),
     }

@@ -1,12 +1,17 @@
 """Which text and which frames replace an episode's own, what the ratio's interval is, and what is said about it."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mobile_vla.batch import OWN
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.meaning import Meanings, find_meanings
-from mobile_vla.training.effects import DONOR, PARAPHRASE, SWAP, Effect, EffectPlan, warnings
+from mobile_vla.training.effects import Effect, EffectPlan, warnings
+from mobile_vla.training.intervals import ratio_with_interval
+from mobile_vla.training.interventions.drawing import DONOR, PARAPHRASE, SWAP
 
 MEANING = {
     "go left": "left",
@@ -24,7 +29,7 @@ def words(text: str) -> int:
 def plan_for(lab, texts, *, meanings=None, seed=0, no_dependence=None, length=words) -> EffectPlan:
     episodes = [lab.make_episode(f"e{i:02d}", 9, text, seed=i) for i, text in enumerate(texts)]
     meanings = meanings or Meanings(MEANING, known=True)
-    return EffectPlan(episodes, meanings, sorted(meanings.of), length, no_dependence, seed=seed)
+    return EffectPlan(episodes, meanings, length, no_dependence, seed=seed)
 
 
 class TestTexts:
@@ -84,17 +89,26 @@ class TestTexts:
 class TestDonors:
     @pytest.mark.parametrize("count", [2, 3, 7, 20])
     @pytest.mark.parametrize("seed", range(5))
-    def test_nobody_is_its_own_donor_and_everybody_gives_once(self, lab, count, seed):
+    def test_pairs_lend_to_each_other_and_to_nobody_else(self, lab, count, seed):
         plan = plan_for(lab, ["go left"] * count, seed=seed)
-        assert sorted(plan.donors) == sorted(plan.donors.values()) == list(range(count))
-        assert all(episode != donor for episode, donor in plan.donors.items())
+        assert sorted(plan.donors) == sorted(plan.donors.values())
+        assert len(plan.donors) == count // 2 * 2
+        assert all(episode != donor and plan.donors[donor] == episode for episode, donor in plan.donors.items())
+
+    def test_pairs_are_of_one_instruction_where_there_are_enough_for_an_interval(self, lab):
+        texts = ["go left"] * 4 + ["go right"] * 3 + ["stay on the right"] * 2
+        plan = plan_for(lab, texts)
+        assert plan.same_instruction == 1
+        assert all(MEANING[texts[a]] == MEANING[texts[b]] for a, b in plan.donors.items())
+        few = plan_for(lab, ["go left"] * 3 + ["go right"] * 3)
+        assert (len(few.donors), few.same_instruction) == (6, pytest.approx(2 / 3))
 
     def test_frames_come_from_the_donor_at_the_same_progress(self, lab):
         """And the text, the actions and the identity stay those of the episode."""
         episodes = [lab.make_episode("long", 11, lab.left), lab.make_episode("brief", 6, lab.right, seed=1)]
         data = lab.make_data(episodes, num_validation=2)
         assembler = data.assembler(episodes)
-        plan = EffectPlan(episodes, Meanings({lab.left: "l", lab.right: "r"}, True), [lab.left, lab.right], len, None)
+        plan = EffectPlan(episodes, Meanings({lab.left: "l", lab.right: "r"}, True), len, None)
         change = plan.interventions()[DONOR]
         for start in (0, 3, 7):
             own = WindowRequest(episode=0, start=start)
@@ -149,6 +163,21 @@ class TestEffects:
         assert 0 < matched < 1
         assert effects["image"].length_matched is None
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_the_pair_is_the_unit_of_the_images_interval(self, lab, seed):
+        """How different two scenes are hits both episodes of the pair: the interval is that of the pairs' sums."""
+        plan = plan_for(lab, ["go left"] * 20, seed=seed)
+        rng = np.random.default_rng(seed)
+        own = rng.lognormal(0, 0.4, 20)
+        changed = own * np.array([1 + 0.1 * min(i, plan.donors[i]) for i in range(20)])
+        tables, sums = tables_for(lab, plan, {OWN: own, DONOR: changed})
+        found = plan.effects(tables, sums)["image"]
+        pairs = [(i, j) for i, j in plan.donors.items() if i < j]
+        expected = ratio_with_interval(*(np.array([x[i] + x[j] for i, j in pairs]) for x in (changed, own)))
+        assert (found.unit, found.units, found.episodes, found.level) == ("pairs of episodes", 10, 20, 0.95)
+        assert found.ratio == pytest.approx(expected[0], rel=1e-4)
+        assert found.ci == pytest.approx(expected[1], rel=1e-3)
+
     def test_withheld_where_the_data_cannot_show_it(self, lab):
         plan = plan_for(lab, self.TEXTS, no_dependence="every episode has the same instruction")
         assert plan.interventions().keys() == {DONOR}
@@ -184,7 +213,7 @@ class TestWarnings:
 
     @staticmethod
     def effect(ratio, low, high):
-        return Effect(ratio=ratio, ci=(low, high), episodes=9, windows=40)
+        return Effect(ratio=ratio, ci=(low, high), episodes=9, windows=40, units=9)
 
     def said(self, instruction, paraphrase=NONE, image=None):
         image = image or self.effect(3, 2, 4)
@@ -193,22 +222,35 @@ class TestWarnings:
     def test_nothing_to_say(self):
         assert self.said(self.effect(2, 1.5, 2.5), self.effect(1.1, 0.9, 1.3)) == []
 
-    def test_an_ignored_instruction(self):
+    def test_an_effect_of_the_instruction_that_is_not_shown(self):
         (line,) = self.said(self.effect(1.02, 0.95, 1.1))
-        assert line.startswith("The policy does the same whatever it is told")
-        assert "1.02 times its loss (95 % interval 0.95 to 1.10, 9 episodes)" in line
+        assert line == (
+            "That the policy uses its instruction is not shown by these 9 episodes: with another instruction its loss "
+            "is 1.02 times as high (95 % interval 0.95 to 1.10)."
+        )
 
-    def test_an_ignored_image(self):
-        (line,) = self.said(self.effect(2, 1.5, 2.5), image=self.effect(1.01, 0.98, 1.04))
-        assert line.startswith("The policy does the same whatever it sees")
-        assert "0.98 to 1.04" in line
+    def test_an_effect_of_the_image_that_is_not_shown(self):
+        image = replace(self.effect(1.07, 0.83, 1.39), unit="pairs of episodes")
+        (line,) = self.said(self.effect(2, 1.5, 2.5), image=image)
+        assert line.startswith("That the policy uses its image is not shown by these 9 pairs of episodes")
+        assert "1.07 times as high (95 % interval 0.83 to 1.39)" in line
+
+    @pytest.mark.parametrize("ratio", [0.8, 1.0, 1.07])
+    @pytest.mark.parametrize("ci", [None, (0.7, 1.4)])
+    def test_no_absence_is_claimed_where_nothing_is_shown(self, ratio, ci):
+        weak = Effect(ratio=ratio, ci=ci, episodes=4, windows=9, units=4)
+        for line in self.said(weak, weak, weak):
+            assert "not shown by these" in line or line.startswith("Too few")
+            assert not re.search(r"does the same|ignore|not use|no effect|do(es)? not depend", line)
 
     def test_a_paraphrase_that_does_as_much(self):
         (line,) = self.said(self.effect(2, 1.5, 2.5), self.effect(2.1, 1.6, 2.6))
-        assert line.startswith("A paraphrase changes the loss as much (2.10) as another instruction does (2.00)")
+        assert line == (
+            "That the policy reads the meaning of its instruction, and not only the wording, is not shown by these 9 "
+            "episodes: its loss is 2.10 times as high (95 % interval 1.60 to 2.60) with a paraphrase and 2.00 times "
+            "as high (95 % interval 1.50 to 2.50) with another instruction."
+        )
 
     def test_data_that_cannot_show_it(self):
         (line,) = self.said(Effect(ratio=None, reason="every episode has the same instruction"))
-        assert line == (
-            "This data cannot show whether the instruction is read: every episode has the same instruction."
-        )
+        assert line == "The effect of the instruction is not measured: every episode has the same instruction."

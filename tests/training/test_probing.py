@@ -15,7 +15,8 @@ from mobile_vla.data.meaning import find_meanings
 from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.errors import UserError
-from mobile_vla.training.effects import DONOR, PARAPHRASE, SWAP, EffectPlan
+from mobile_vla.training.effects import EffectPlan
+from mobile_vla.training.interventions.drawing import DONOR, PARAPHRASE, SWAP
 from mobile_vla.training.probing import collect, list_rows, lost_windows, probe, uncovered
 
 NAMES = ("context", "image_tokens", "text_layer_0", "head_state", "pixels")
@@ -32,7 +33,7 @@ def setting(lab):
     data = lab.make_data(num_validation=6)  # 9, 12, 3, 7, 10 and 4 frames, windows of 4
     episodes = data.episodes("validation")
     meanings = find_meanings(data.dataset.episodes, "direction")
-    effects = EffectPlan(episodes, meanings, sorted(meanings.of), data.tokenize.length, None)
+    effects = EffectPlan(episodes, meanings, data.tokenize.length, None)
     return policy, data, episodes, effects.interventions()
 
 

@@ -1,7 +1,8 @@
 """From names as users type them to interventions: `probe.variants=[swap,donor,mask_tokens:8]`.
 
     swap paraphrase empty shuffle     another text (`instructions`)
-    donor blank mean                  other pictures (`images`)
+    donor                             another episode's pictures (`images`)
+    blank mean                        one picture for all frames: tests wiring, not use (`images`)
     mask_tokens:<size>                image tokens hidden, one variant a block of `size` (`tokens`)
     subspace:<file.npy>               contexts inside a subspace become the mean row's (`subspace`),
     subspace_donor:, subspace_swap:   or what they are under `donor`, under `swap`
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from mobile_vla.batch import OWN
@@ -24,27 +26,23 @@ from mobile_vla.data.stills import MEAN, Still, blank_still
 from mobile_vla.errors import UserError
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.evaluation import Intervention
-from mobile_vla.training.interventions.images import pair_donors, with_donors, with_still
-from mobile_vla.training.interventions.instructions import (
-    empty_texts,
-    paraphrase_texts,
-    shuffle_texts,
-    swap_texts,
-    with_texts,
-)
+from mobile_vla.training.interventions.drawing import DONOR, PARAPHRASE, SWAP, Draw, draw_exchanges
+from mobile_vla.training.interventions.images import with_donors, with_still
+from mobile_vla.training.interventions.instructions import empty_texts, shuffle_texts, with_texts
 from mobile_vla.training.interventions.subspace import Subspace, load_basis, with_source
 from mobile_vla.training.interventions.tokens import NAME as MASK_TOKENS
 from mobile_vla.training.interventions.tokens import blocks_of, with_hidden
 
-SUBSPACES = {"subspace": None, "subspace_donor": "donor", "subspace_swap": "swap"}  # -> variant that is the source
+SUBSPACES = {"subspace": None, "subspace_donor": DONOR, "subspace_swap": SWAP}  # -> variant that is the source
 ARGUMENTS = {MASK_TOKENS: "<size>", **dict.fromkeys(SUBSPACES, "<file.npy>")}
 MISSING = {  # why an episode has no such variant
-    "swap": "no instruction of another meaning",
-    "paraphrase": "no other instruction of the same meaning",
+    SWAP: "no instruction of another meaning",
+    PARAPHRASE: "no other instruction of the same meaning",
     "empty": "no instruction to leave out",
     "shuffle": "no other order of its words",
-    "donor": "no other episode with this instruction is left",
+    DONOR: "no other episode with this instruction is left",
 }
+WIRING = {"blank", MEAN}  # unlike any frame of the data: they move policies that do not use the scene, too
 KINDS = (*MISSING, "blank", MEAN, *ARGUMENTS)
 
 
@@ -100,14 +98,19 @@ class Makers:
         self.assembler, self.meanings, self.policy, self.seed = assembler, meanings, policy, seed
         told = assembler.episodes, meanings, assembler.tokenize.length, seed
         self.simple: Mapping[str, Callable[[], Intervention]] = {
-            "swap": lambda: with_texts(swap_texts(*told)),
-            "paraphrase": lambda: with_texts(paraphrase_texts(*told)),
+            SWAP: lambda: with_texts(self.draw.swap),
+            PARAPHRASE: lambda: with_texts(self.draw.paraphrase),
             "empty": lambda: with_texts(empty_texts(assembler.episodes)),
             "shuffle": lambda: with_texts(shuffle_texts(*told)),
-            "donor": lambda: with_donors(pair_donors(assembler.episodes, meanings, seed)),
+            DONOR: lambda: with_donors(self.draw.donors),
             "blank": lambda: with_still(blank_still(policy.preprocessing)),
             MEAN: lambda: with_still(Still.of(MEAN, assembler.mean_frame())),
         }
+
+    @cached_property
+    def draw(self) -> Draw:
+        """The same as that of the effects in `train.json` and `eval.json`."""
+        return draw_exchanges(self.assembler.episodes, self.meanings, self.assembler.tokenize.length, self.seed)
 
     def make(self, spec: Spec) -> Iterator[Variant]:
         """One, or for image tokens one a block."""

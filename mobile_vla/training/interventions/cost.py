@@ -8,7 +8,7 @@ from mobile_vla.contexts.places import starts_of
 from mobile_vla.contexts.plans import SamplingPlan
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.data.schema import Episode
-from mobile_vla.training.interventions.catalog import MISSING, Variant
+from mobile_vla.training.interventions.catalog import MISSING, WIRING, Variant
 
 MEAN_ROW = "mean row"  # as the source of a subspace's part: all own contexts once more
 
@@ -32,6 +32,7 @@ class Cost:
 
     def tell(self) -> str:
         several = f" ({self.variants} variants)" if self.variants > 1 else ""
+        several += " (tests wiring, not use)" if self.spelled in WIRING else ""
         lost = self.of_episodes - self.episodes
         without = f"; {lost} without: {self.missing}" if lost else ""
         return (

@@ -14,7 +14,7 @@ from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.training.interventions.catalog import make_variants, parse_variants
 from mobile_vla.training.interventions.cost import count_costs
-from mobile_vla.training.interventions.images import pair_donors
+from mobile_vla.training.interventions.drawing import pair_donors
 from mobile_vla.training.interventions.subspace import edit_contexts
 from mobile_vla.training.probing import mean_context, probe
 from tests.training.interventions import by_hand
@@ -62,7 +62,7 @@ def test_each_row_equals_its_changed_window_by_hand(lab, bench, probed):
     rows, _, _ = probed
     policy, episodes = bench.policy, bench.episodes
     index = {episode.id: i for i, episode in enumerate(episodes)}
-    donors = pair_donors(episodes, bench.meanings, 0)
+    donors, _ = pair_donors(episodes, bench.meanings, 0)
     pictures = {episode.id: lab.RandomFrames().read(episode, 0, episode.num_frames) for episode in episodes}
     grey = (torch.tensor(policy.preprocessing.mean) * 255).round().to(torch.uint8)
     mean = bench.data.assembler(episodes).mean_frame()
