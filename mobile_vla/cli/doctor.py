@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MACHINE = ("trainer.accelerator=", "trainer.precision=")
 OWN = ("checkpoint", *WORDS)
+WIRING = "inputs are replaced by random ones, unlike any data: this tests wiring; how much is used, eval measures"
 NOWHERE = "."  # a folder that is never opened: settings of data need one
 
 
@@ -134,7 +135,7 @@ def _report(case: "Case", found: "Examined") -> Report:
         if size
     ]
     rows += [(name, f"{one['value']}  ({one['from']})") for name, one in case.about.get("settings", {}).items()]
-    rows += [("note", note) for note in case.notes]
+    rows += [("note", note) for note in (*case.notes, WIRING)]
     rows.append(("findings", f"{errors} errors, {len(found.findings) - errors} warnings" if found.findings else "none"))
     return Report(payload=payload, table=rows)
 

@@ -35,8 +35,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
     if config["checkpoint"] == START:
         raise UserError(
-            "checkpoint=start: before training the head answers at random, and its loss says nothing; expected best, "
-            "last or a file (probe takes start, and the baselines say what a policy that learned nothing scores)"
+            "checkpoint=start: before training the head predicts at random, so its loss is meaningless; expected best, "
+            "last or a file (probe takes start; the baselines are what a policy without its inputs would score)"
         )
     with show_steps(enabled=context.rank == 0) as progress:
         opened = [_open(run, context, progress, several=len(context.runs) > 1) for run in context.runs]
@@ -77,8 +77,8 @@ def _open(run: SavedRun, context: Context, progress: "Progress", several: bool) 
         )
         if stored.untrained_head:
             raise UserError(
-                f"run={run.folder} was imported from a file without an action head: its answers mean nothing yet; "
-                "train run= it first, or probe its contexts"
+                f"run={run.folder} was imported from a file without an action head: its predictions are random "
+                "until it is trained; train run= it first, or probe its contexts"
             )
         part = run.config["split"] or (None if stored.reads_other_files else "validation")
         return stored, stored.held_out(part, progress)
@@ -98,16 +98,20 @@ def _name_folders(out: Path, runs: list[Path]) -> list[Path]:
 
 
 def _tell_differences(runs: tuple[SavedRun, ...], opened: "list[tuple[StoredRun, HeldOut]]") -> list[str]:
-    """What a spread mixes with the runs' seeds, in words."""
+    """What a spread includes besides the runs' seeds, in words."""
     from mobile_vla.training.settings import flatten
 
     notes = []
     judged = [{episode.fingerprint for episode in held.episodes} for _, held in opened]
     if any(episodes != judged[0] for episodes in judged):
-        notes.append("The runs are judged on different episodes: the spread is that of the episodes, too.")
+        notes.append(
+            "The runs are judged on different episodes: the spread includes the difference between the episodes."
+        )
     trained = [{run.split.recorded[id].fingerprint for id in run.split.parts["train"]} for run, _ in opened]
     if any(episodes != trained[0] for episodes in trained):
-        notes.append("The runs were trained on different episodes: the spread is that of their data, too.")
+        notes.append(
+            "The runs were trained on different episodes: the spread includes the difference between their data."
+        )
     plain = [{name: str(value) for name, value in flatten(run.saved)} for run in runs]
     names = sorted({name for values in plain for name in values})
     differing = [name for name in names if len({values.get(name) for values in plain}) > 1]
@@ -115,9 +119,11 @@ def _tell_differences(runs: tuple[SavedRun, ...], opened: "list[tuple[StoredRun,
         name for name in differing if name != "seed" and not name.startswith(("data.root", "data.pack", "logger."))
     ]
     if other:
-        notes.append(f"The runs differ in more than their seed ({', '.join(other[:4])}): the spread mixes both.")
+        notes.append(f"The runs differ in more than their seed ({', '.join(other[:4])}): the spread includes both.")
     if len({values.get("seed") for values in plain}) < len(plain):
-        notes.append("Several runs have the same seed: the spread is not that of independent trainings.")
+        notes.append(
+            "Several runs have the same seed, so their trainings are not independent: the spread may be too small."
+        )
     return notes
 
 

@@ -1,4 +1,4 @@
-"""What was found about a policy, as rows for people: each number with its interval, its denominator, its neighbours.
+"""What was found about a policy, as rows for people: each number with its 95 % interval, denominator and baselines.
 
 In: the fields of `train.json` or `eval.json`. Out: rows of two cells.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mobile_vla.levels import DESCRIPTIONS, percent
 from mobile_vla.plural import plural
 
 Row = tuple[str, str]
@@ -44,17 +45,21 @@ def rows_of_findings(found: Mapping[str, Any], loss: float, part: str) -> list[R
             for name, effect in found["effects"].items()
             if effect["ratio"] is not None
         ),
+        _row_of_level("over episodes; for the effect of the image, over pairs of episodes"),
     ]
 
 
 def rows_of_model(found: Mapping[str, Any], root: Path) -> list[Row]:
-    """The weights behind the numbers; a checkpoint below `root` is named from there."""
+    """Whose numbers these are: the weights and their file, relative to `root` where it is below it."""
     file = Path(found["checkpoint"])
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return [
         ("trained parameters", f"{found['parameters']['trainable']:,} of {found['parameters']['total']:,}"),
         ("checkpoint", f"{name}  {found['checkpoint_bytes'] / 2**20:.1f} MiB"),
-        ("speed", f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of it waiting for data"),
+        (
+            "speed",
+            f"{found['windows_per_s']:.1f} windows/s, {found['data_wait_share']:.1%} of the time waiting for data",
+        ),
     ]
 
 
@@ -86,7 +91,12 @@ def rows_of_spread(found: Mapping[str, Any], part: str) -> list[Row]:
     for name in ("instruction", "image"):
         if spread[f"{name}_effect"] is not None:
             rows.append((f"effect of the {name}", f"loss x {_mean(spread[f'{name}_effect'], 2)}"))
+    rows.append(_row_of_level("of a run, over episodes; of a mean, over runs"))
     return rows
+
+
+def _row_of_level(over: str) -> Row:
+    return "(a to b)", f"{percent(DESCRIPTIONS)} interval {over}"
 
 
 def _rows_of_ratio(found: Mapping[str, Any]) -> list[Row]:
@@ -110,13 +120,13 @@ def _share(value: float, interval: Sequence[float] | None) -> str:
 
 
 def _effect(effect: Mapping[str, Any]) -> str:
-    return f"loss x {_number(effect['ratio'], effect['ci'], 2)}   over {plural(effect['episodes'], 'episode')}"
+    return f"loss x {_number(effect['ratio'], effect['ci'], 2)}   over {effect['units']} {effect['unit']}"
 
 
 def _mean(spread: Mapping[str, Any], digits: int = 4) -> str:
     if spread["std"] is None:
         return f"{spread['mean']:.{digits}f}   in 1 run"
     return (
-        f"{spread['mean']:.{digits}f}, sd {spread['std']:.{digits}f} between {spread['runs']} runs "
-        f"({spread['min']:.{digits}f} to {spread['max']:.{digits}f})"
+        f"{_number(spread['mean'], spread['ci'], digits)}   sd {spread['std']:.{digits}f} between {spread['runs']} "
+        f"runs, smallest {spread['min']:.{digits}f}, largest {spread['max']:.{digits}f}"
     )

@@ -1,4 +1,4 @@
-"""Which runs `runs=` means: those below a folder or several, read, named and sorted.
+"""Which runs `runs=` means: those below one or several folders, read, named and sorted.
 
 In: the setting as typed. Out: `RunList`; `UserError` in one line where there is no folder, or no run in it.
 """
@@ -63,7 +63,7 @@ def _find_folder(text: str) -> Path:
 
 
 def _sort(runs: "Mapping[str, RunSummary]", sort: Sort) -> list[str]:
-    """The newest last, where one reads on; the best first; what has no loss behind those that have one."""
+    """By time: the newest last, next to the prompt. By loss: the best first, runs without a loss last."""
     if sort == "name":
         return sorted(runs)
     by_time = sorted(runs, key=lambda name: (runs[name].began, name))

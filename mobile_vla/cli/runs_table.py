@@ -1,4 +1,4 @@
-"""Runs as rows for people, and lines above them: what is the same for all is said once, not in every row.
+"""Runs as rows for people, and lines above them: a setting that all runs share is printed once, not in every row.
 
 In: summaries by name. Out: a `RunsTable`.
 """
@@ -24,12 +24,12 @@ class RunsTable:
 
 
 def table_of_runs(runs: Mapping[str, RunSummary]) -> RunsTable:
-    """With one run, every column that says something."""
+    """With one run, every column that has a value."""
     bests = {run.best_baseline for run in runs.values() if run.loss_over_baseline is not None}
     cells = [{"run": name, **_cells(run, name_baseline=len(bests) > 1)} for name, run in runs.items()]
     lines = []
     if len(bests) == 1:
-        lines.append(f"/ baseline: val_loss over that of {bests.pop().replace('_', ' ')}, everywhere the best one")
+        lines.append(f"/ baseline: val_loss / loss of {bests.pop().replace('_', ' ')}, the best baseline in every run")
     shared, unknown = [], []
     for column in list(cells[0]):
         values = {row[column] for row in cells}
@@ -44,15 +44,17 @@ def table_of_runs(runs: Mapping[str, RunSummary]) -> RunsTable:
     if shared:
         lines.insert(0, f"the same for all: {'; '.join(shared)}")
     if unknown:
-        lines.append(f"nothing to tell of: {', '.join(unknown)}")
+        lines.append(f"not known of any run: {', '.join(unknown)}")
     if {"instruction", "image"} & cells[0].keys():
-        lines.append("instruction, image: the loss with that input replaced, over the loss; 1 means ignored")
+        lines.append(
+            "instruction, image: loss with that input replaced / loss (1: no change); eval tells it with its interval"
+        )
     if any("(" in row.get(column, "") for row in cells for column in ("instruction", "image", "last eval")):
         lines.append("(n): over n episodes; without, over all validation episodes")
     lines += _tell_differences(runs)
     if any(run.is_last and run.val_loss is not None for run in runs.values()):
         lines.append(
-            "* of the last validation, without a train.json that says more; the others are of the best checkpoint"
+            "* loss of the last validation (the run has no train.json yet); the others: loss of the best checkpoint"
         )
     lines += [f"{name} is broken: {'; '.join(run.problems)}" for name, run in runs.items() if run.problems]
     return RunsTable(lines=tuple(lines), columns=tuple(cells[0]), rows=tuple(tuple(row.values()) for row in cells))
@@ -84,7 +86,7 @@ def _tell_epochs(run: RunSummary) -> str:
 
 
 def _tell_effect(run: RunSummary, name: str) -> str:
-    """With its episodes where they are not all: those that have no other instruction show nothing."""
+    """With its number of episodes where it is not that of all: some have no other instruction, or no donor."""
     effect = run.effects.get(name)
     if effect is None or effect["ratio"] is None:
         return NONE
@@ -121,6 +123,6 @@ def _tell_differences(runs: Mapping[str, RunSummary]) -> list[str]:
     why += [name for name in OF_THE_LOSS if name in differing]
     if why:
         lines.append(
-            f"their losses are not of the same question, but differ in {', '.join(why)}: compare / baseline instead"
+            f"their losses cannot be compared, since they differ in {', '.join(why)}: compare / baseline instead"
         )
     return lines

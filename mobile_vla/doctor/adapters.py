@@ -27,7 +27,7 @@ def judge_parts(policy: Policy) -> list[Finding]:
                 name="head_frozen",
                 severity="error",
                 what=f"{len(frozen)} of {total} tensors of the action head are not trained (first: {frozen[0]})",
-                means="a head that was drawn at random stays what it is",
+                means="a head with random weights stays random",
                 remedy="leave requires_grad of the head's weights on",
                 numbers={"frozen": frozen},
             )
@@ -39,7 +39,7 @@ def judge_parts(policy: Policy) -> list[Finding]:
                 name="action_token_zero",
                 severity="error",
                 what="the action token is all zeros",
-                means="its place holds nothing but a position, and weight decay and norms keep it from learning one",
+                means="it adds no content of its own to its position, and weight decay and norms may keep it at zero",
                 remedy="begin with random values (models/kosmos2.py does); an imported checkpoint may have it so",
             )
         )
@@ -75,7 +75,7 @@ def judge_adapters(policy: Policy, config: AdapterConfig, batch: Batch, trained:
                 name="adapters_untrained",
                 severity="error",
                 what=f"the second factors of all {len(second)} adapters are still zero after training",
-                means="training did not reach the adapters: the backbone is the one that it began with",
+                means="training did not reach the adapters: the backbone still computes what the base model does",
                 remedy="see the gradients below; the optimizer must hold the adapters, and their rate must not be 0",
                 numbers={"adapters": len(second)},
             )
@@ -88,7 +88,7 @@ def judge_adapters(policy: Policy, config: AdapterConfig, batch: Batch, trained:
                     name="adapters_inactive",
                     severity="error",
                     what=f"{len(layers)} adapters change the context by exactly 0, though their weights are not zero",
-                    means="they are wrapped around the layers but switched off: the backbone is the base",
+                    means="the adapters are there but switched off: the backbone computes what the base model does",
                     remedy="enable them (peft: set_adapter, enable_adapters), and look for a second, merged copy",
                     numbers={"adapters": len(layers)},
                 )

@@ -63,7 +63,8 @@ def draw_sensitivity(found: Examined) -> Figure:
     windows = np.where((windows == 0) & np.tri(len(windows), k=-1, dtype=bool), np.nan, windows)  # as it should be
     _field(figure, axes[1, 2], windows, "chunk, by the window's context", "chunk at position", "context at position")
     figure.suptitle(
-        "Root mean square change by an unrelated input in its place; pink: exactly 0, not wired", fontsize=10
+        "Root mean square change by a random input in its place (tests wiring, not use); pink: exactly 0, not wired",
+        fontsize=10,
     )
     return figure
 

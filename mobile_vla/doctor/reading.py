@@ -70,8 +70,8 @@ def judge_reading(
             severity=severity,
             what=MEANS.get(name, f"pixel values are {distances[AS_TRAINED]:.2f} deviations from what the files give"),
             means=(
-                "the vision tower sees colours that it never saw, and what it says of them is worth less; a fine-tune "
-                "learns around it at a price"
+                "the vision tower gets colours unlike those of its training, so its features are worse; a fine-tune "
+                "can adapt to them, but starts from a worse place"
             ),
             remedy=remedy,
             numbers=numbers,

@@ -1,9 +1,10 @@
 """What each input can change: replaced by an unrelated one, how far do contexts and chunks move?
 
 In: a policy and a `Sample`. Out: `Sensitivity`s, of whole inputs over all pairs, and of every prompt token, image token
-and region of the frame for the first pair. **Exactly zero is not wired; small is ignored.** Zero is told exactly: what
-is compared runs in batches of one shape. Distances are root mean squares over features; a share is a distance over
-the one by which unrelated inputs of every kind together move it.
+and region of the frame for the first pair. **Exactly zero is not wired.** Zero is found exactly, since
+what is compared runs in batches of one shape. Small is only small: random tokens and patches are unlike any data, so
+this tests wiring, not how much of an input is used. Distances are root mean squares over features; a share is a
+distance over the one by which unrelated inputs of every kind together move it.
 """
 
 from dataclasses import dataclass, replace

@@ -102,7 +102,7 @@ def judge_sequence(found: SequenceMap) -> list[Finding]:
             means=(
                 f"a context depends on how long the other prompts of its batch are (by {found.padding_felt:.2g})"
                 if felt
-                else "it stands behind the action token, where a causal decoder does not look, so nothing changes yet"
+                else "it lies after the action token, where a causal decoder does not look: the context changes by 0"
             ),
             remedy="build the mask from the prompt's length, in models/layouts.py",
             numbers={"positions": open_to, "felt": found.padding_felt},

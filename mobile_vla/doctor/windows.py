@@ -1,7 +1,7 @@
 """Which position of the window can change which chunk: the head alone, one context replaced at a time.
 
-In: a policy and the number of positions. Out: a `WindowMap`. Position t must answer to all contexts up to its own and
-to none behind it: in closed loop the later ones are not there yet.
+In: a policy and the number of positions. Out: a `WindowMap`. The chunk at t must depend on all contexts up to
+its own and on none after it: in closed loop the later ones do not exist yet.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class WindowMap:
 
     @property
     def dead(self) -> list[int]:
-        """Positions whose context changes no chunk at or behind it."""
+        """Positions whose context changes no chunk at or after it."""
         return [w for w, row in enumerate(self.changes) if not any(row[w:])]
 
     @property
@@ -36,7 +36,7 @@ class WindowMap:
 
     @property
     def early(self) -> list[tuple[int, int]]:
-        """(context, chunk) where a chunk answers to a context that is still to come."""
+        """(context, chunk) where a chunk depends on a later context."""
         return [(w, t) for w, row in enumerate(self.changes) for t in range(w) if row[t] > 0]
 
 
@@ -57,7 +57,7 @@ def map_windows(policy: Policy, window: int, seed: int = 4) -> WindowMap:
 
 
 def judge_windows(found: WindowMap) -> list[Finding]:
-    """A head that answers to nothing, positions that it does not read, chunks that look ahead."""
+    """A head that reads no context, positions that it does not read, chunks that depend on later contexts."""
     numbers: dict[str, Any] = {"changes": found.changes}
     size = len(found.changes)
     if len(found.dead) == size:
@@ -66,7 +66,7 @@ def judge_windows(found: WindowMap) -> list[Finding]:
                 name="head_not_wired",
                 severity="error",
                 what="the chunks are exactly the same whatever contexts the head is given",
-                means="the policy cannot answer to anything",
+                means="no input can reach the actions",
                 remedy="look at the head's weights (all zero, or saturated?) and at its forward pass",
                 numbers=numbers,
             )
@@ -79,7 +79,7 @@ def judge_windows(found: WindowMap) -> list[Finding]:
                 name="window_position_not_wired",
                 severity="error",
                 what=f"of {size} positions of the window the head does not read {which}: exactly 0 changes",
-                means="what the robot saw there means nothing to it",
+                means="what the robot saw there does not reach its actions",
                 remedy="look at how the head indexes its window, and at models/lstm_decoder.py",
                 numbers={**numbers, "dead": found.dead, "deaf": found.deaf},
             )
@@ -89,7 +89,7 @@ def judge_windows(found: WindowMap) -> list[Finding]:
             Finding(
                 name="window_looks_ahead",
                 severity="error",
-                what=f"chunks answer to contexts that are still to come: (context, chunk) {found.early[:4]}",
+                what=f"chunks depend on later contexts: (context, chunk) {found.early[:4]}",
                 means="training sees the future, and closed-loop inference, which does not, gets other chunks",
                 remedy="the head must be causal: no bidirectional layer, no normalisation over the window",
                 numbers={**numbers, "early": found.early},

@@ -1,8 +1,10 @@
-"""From sensitivities to findings: what is not wired (exactly zero), and what is ignored (small).
+"""From sensitivities to findings: what is not wired (exactly zero), and what moves the context little.
 
-Two thresholds tell ignored. An input is ignored where an unrelated one in its place moves the context (or the chunk)
-by less than `IGNORED` of what unrelated inputs of every kind do together; and the inputs drown where all of them
-together move it by less than `DROWNED` of the context's own size.
+Not wired is an exact fact: the numbers are the same to the last bit. Little is a size, measured on a few pairs with
+random tokens and patches, which are unlike any data: it tests wiring. How much of an input a policy uses is measured by
+`eval`, with recorded texts and images. Two thresholds: an unrelated input moves the context (or the chunk) by less than
+`IGNORED` of what unrelated inputs of every kind do together; and the inputs drown where all of them together move it by
+less than `DROWNED` of the context's own size.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ PARTS = {"instruction": "the instruction", "image": "the image", "action_token":
 
 
 def judge_whole(found: WholeInputs, sequence: SequenceMap, layout: str, trained: bool) -> list[Finding]:
-    """Of instruction, image and action token. Whether one of them is ignored is asked only after training."""
+    """Of instruction, image and action token. Whether one of them moves little is asked only after training."""
     findings = []
     share = found.everything.context / found.size if found.size else 0.0
     for name, said in PARTS.items():
@@ -35,7 +37,7 @@ def judge_whole(found: WholeInputs, sequence: SequenceMap, layout: str, trained:
                 what=(
                     f"unrelated text and image together move the context by {share:.2%} of its size: wired, but small"
                 ),
-                means="contexts are nearly the same whatever it sees and is told, and little is learnt from them",
+                means="contexts hardly differ between these inputs, and little can be learnt from so small differences",
                 remedy=(
                     "in a random model give model.architecture.text_config.init_std=0.15 (with 0.02 the signal drowns "
                     "in the positional embedding); else check preprocessing and base weights"
@@ -90,7 +92,7 @@ def judge_single(
                     f"{len(silent)} of {len(found.image_tokens)} image tokens (number {list_numbers(silent)}) change "
                     "the context by exactly 0"
                 ),
-                means=f"that part of what the vision tower says is not read{_tell_masked(sequence)}",
+                means=f"these parts of the image are not read{_tell_masked(sequence)}",
                 remedy="choose another model.layout, or look at its mask",
                 numbers={"tokens": silent},
             )
@@ -118,7 +120,7 @@ def silent_places(found: Sequence[Sensitivity]) -> list[int]:
 
 
 def _not_wired(name: str, said: str, sequence: SequenceMap, layout: str) -> Finding:
-    what = f"{said} changes the context by exactly 0, whatever stands there"
+    what = f"{said} changes the context by exactly 0 when it is replaced"
     numbers: dict[str, Any] = {"layout": layout}
     remedy = "look at the sequence in sequence.png, and at models/layouts.py"
     if name == "instruction" and layout == "legacy":
@@ -126,8 +128,8 @@ def _not_wired(name: str, said: str, sequence: SequenceMap, layout: str) -> Find
     elif name == "image":
         remedy = "look at how frames reach the vision tower, and at the mask over image tokens"
     means = {
-        "instruction": "the policy does the same whatever it is told, and no training or adapter can change that",
-        "image": "the policy does the same whatever it sees, and no training or adapter can change that",
+        "instruction": "no word reaches the context, so the policy cannot follow it, and training cannot change that",
+        "image": "no pixel reaches the context, so the policy cannot react to it, and training cannot change that",
         "action_token": "the context is read at another position than the action token's",
     }[name]
     if name == "instruction":
@@ -145,10 +147,10 @@ def _ignored(name: str, in_context: float, in_chunk: float) -> Finding:
             f"an unrelated {name} moves the {where} by {min(in_context, in_chunk):.2%} of what unrelated inputs of "
             "every kind do: wired, but small"
         ),
-        means=f"the policy hardly uses its {name}",
+        means=f"its {name} may count for little; random inputs test wiring, not use, so this alone does not show it",
         remedy=(
-            "see whether the recorded actions depend on it (mobile-vla stats), and what eval says of its effect; then "
-            "train longer, or with adapters on more layers"
+            "see its effect in mobile-vla eval, and whether the recorded actions depend on it (mobile-vla stats); if "
+            "the effect is near 1 too, train longer, or with adapters on more layers"
         ),
         numbers={"context": in_context, "chunk": in_chunk, "threshold": IGNORED},
     )
@@ -156,7 +158,7 @@ def _ignored(name: str, in_context: float, in_chunk: float) -> Finding:
 
 def _tell_places(sequence: SequenceMap) -> str:
     lost = sequence.num_text - len(sequence.text_left)
-    return f": {lost} of {sequence.num_text} stand nowhere in the sequence" if lost else ""
+    return f": {lost} of {sequence.num_text} are missing from the sequence" if lost else ""
 
 
 def _tell_masked(sequence: SequenceMap) -> str:

@@ -17,6 +17,7 @@ from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.data.splits import PARTS
 from mobile_vla.durable import write_text
 from mobile_vla.errors import UserError
+from mobile_vla.levels import DESCRIPTIONS, percent
 from mobile_vla.plural import plural
 from mobile_vla.training.stored_run import StoredRun
 from mobile_vla.training.trainer import Machine
@@ -110,7 +111,7 @@ def describe_numbers(found: Mapping[str, Any]) -> Metrics:
     own = found.get("val_loss", found.get("loss"))
     counts = found["denominators"]
     part = found.get("split") if isinstance(found.get("split"), str) else "other" if "loss" in found else "validation"
-    effects = {name: found.get(f"{name}_effect") for name in ("instruction", "image")}
+    effects = {name: found["effects"][name] for name in ("instruction", "image")}
     rows = [
         ("loss (Huber, normalised units)", f"{own:.4g}"),
         *((f"baseline {name.replace('_', ' ')}", f"{loss:.4g}") for name, loss in found["baselines"].items()),
@@ -118,10 +119,20 @@ def describe_numbers(found: Mapping[str, Any]) -> Metrics:
         *(
             (
                 f"loss with another {name} / loss",
-                f"{ratio:.3g}" if ratio is not None else f"not known: {found['reasons'].get(f'{name}_effect', '')}",
+                _tell_effect(effect),
             )
-            for name, ratio in effects.items()
+            for name, effect in effects.items()
         ),
     ]
     over = f"Over {plural(counts['episodes'], f'{part} episode')}, {plural(counts['windows'], 'window')}:"
     return Metrics(over=over, rows=rows, notes=found["warnings"])
+
+
+def _tell_effect(effect: Mapping[str, Any]) -> str:
+    """1 would be no change; whether it is one within chance, the interval tells."""
+    if effect["ratio"] is None:
+        return f"not measured: {effect['reason']}"
+    if effect["ci"] is None:
+        return f"{effect['ratio']:.3g} (no interval: too few episodes)"
+    low, high = effect["ci"]
+    return f"{effect['ratio']:.3g} ({percent(effect.get('level', DESCRIPTIONS))} interval {low:.3g} to {high:.3g})"

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from mobile_vla.errors import UserError
+from mobile_vla.levels import DESCRIPTIONS
 from mobile_vla.locking import find_holder
 from mobile_vla.training.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.training.lock import NAME as LOCK
@@ -206,7 +207,11 @@ def _is_held(folder: Path) -> bool:
 
 def _tell_end(train: Mapping[str, Any]) -> dict[str, Any]:
     effects = {
-        name: {key: train["effects"][name][key] for key in ("ratio", "ci", "episodes", "reason")} for name in EFFECTS
+        name: {
+            **{key: train["effects"][name][key] for key in ("ratio", "ci", "episodes", "reason")},
+            "level": train["effects"][name].get("level", DESCRIPTIONS),  # older ones do not say it
+        }
+        for name in EFFECTS
     }
     return {
         "val_loss": train["val_loss"],

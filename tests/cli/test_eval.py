@@ -239,7 +239,9 @@ class TestCheckpoints:
         assert f"{file} is damaged" in refused(f"run={copy}")
 
     def test_a_head_that_was_never_trained_has_no_loss(self, runs, refused):
-        assert "the head answers at random, and its loss says nothing" in refused(f"run={runs[0]}", "checkpoint=start")
+        assert "the head predicts at random, so its loss is meaningless" in refused(
+            f"run={runs[0]}", "checkpoint=start"
+        )
 
     @pytest.mark.parametrize("change", ["model.lora.alpha=99", "data.bounds.linear_x=[-3,3]", "data.chunk=5"])
     def test_another_model_than_the_one_that_was_trained_is_refused(self, runs, refused, change):
@@ -277,7 +279,7 @@ class TestSeveralRuns:
         assert found["denominators"]["windows"] == own["denominators"]["windows"]
         assert all((tmp_path / "o" / name / "chunks.png").is_file() for name in ("a", "b"))
         assert found["warnings"] == [
-            "The runs differ in more than their seed (trainer.max_epochs): the spread mixes both."
+            "The runs differ in more than their seed (trainer.max_epochs): the spread includes both."
         ]
         assert "sd" in capsys.readouterr().out
 

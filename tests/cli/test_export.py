@@ -77,7 +77,7 @@ def test_numbers_of_other_weights_are_not_quoted(trained, judged, data, tmp_path
     copy = shutil.copytree(trained, tmp_path / "copy")
     best = read(trained, "train")["checkpoint"]
     assert run("export", f"run={copy}", "checkpoint=last", f"out={out}") == 0
-    assert "No numbers of these weights" in (out / "README.md").read_text()
+    assert "These weights were not evaluated" in (out / "README.md").read_text()
     assert Path(best).name not in (out / "README.md").read_text()
     assert run("eval", f"run={copy}", "checkpoint=last", f"data.root={data[1]}", data[2], f"out={tmp_path / 'e'}") == 0
     capsys.readouterr()

@@ -60,7 +60,7 @@ def test_every_state_has_its_row(tmp_path: Path, capsys, monkeypatch):
     for cell in ("ended", "4 of 10", "0.1600 ", "0.50", "x 2.50 (4)", "x 1.25 "):
         assert cell in ended
     assert "0.2000*" in next(line for line in printed if line.startswith("train/sweep"))
-    assert any(line.startswith("* of the last validation") for line in printed)
+    assert any(line.startswith("* loss of the last validation") for line in printed)
 
 
 def test_one_that_is_being_trained_is_told_by_its_lock(tmp_path: Path):
@@ -155,10 +155,12 @@ def test_losses_of_different_questions_are_told_apart(tmp_path: Path, capsys):
     ask(tmp_path)
     printed = capsys.readouterr().out
     assert "they differ in: seed 1, 2\n" in printed
-    assert "not of the same question" not in printed
+    assert "cannot be compared" not in printed
     write_run(tmp_path / "runs/c", chunk=5, validation=("a", "c"))
     ask(tmp_path, out="again")
-    assert "differ in validation episodes (2 sets), data.chunk:" in capsys.readouterr().out
+    assert (
+        "cannot be compared, since they differ in validation episodes (2 sets), data.chunk:" in capsys.readouterr().out
+    )
 
 
 def test_several_folders_and_a_run_itself(tmp_path: Path, capsys):
