@@ -113,8 +113,8 @@ def _on_instructions(survey: Survey) -> Iterator[Note]:
     elif not dependence.predicts_label and len(counts.labels.get(dependence.label, {})) > 1:
         yield Note(
             "look",
-            f"The label '{dependence.label}' cannot be told from the instructions, so paraphrases are not told from "
-            "swaps; set data.instruction_label to the label that they are about.",
+            f"These episodes do not show that an instruction's text tells the label '{dependence.label}', so "
+            "paraphrases are not told from swaps; set data.instruction_label to the label that they are about.",
         )
     if default := counts.instruction_sources["default"]:
         yield Note(

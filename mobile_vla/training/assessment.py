@@ -67,7 +67,7 @@ def assess(run: StoredRun, held: HeldOut, out: Path, progress: Progress | None =
 def _compared(found: dict[str, Any]) -> list[str]:
     """Where the policy is not better than a baseline, beyond what these episodes would show by chance."""
     if found["best_baseline"] is None:
-        return [f"No baseline stands beside this loss: {found['reasons']['baselines']}."]
+        return [f"This loss has no baseline to compare it with: {found['reasons']['baselines']}."]
     best = found["loss_over_baselines"][found["best_baseline"]]
     if best["ci"] is None or best["ci"][1] < 1:
         return []

@@ -209,7 +209,7 @@ class TestOtherFiles:
         found = read(tmp_path / "o")
         assert (found["baselines"], found["best_baseline"]) == ({}, None)
         assert "no such folder" in found["reasons"]["baselines"]
-        assert any(line.startswith("No baseline stands beside this loss") for line in found["warnings"])
+        assert any(line.startswith("This loss has no baseline to compare it with") for line in found["warnings"])
         assert found["loss"] > 0
 
 
