@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mobile_vla.dependence import _between, _share, _standardize, explained_share, judge_dependence
+from mobile_vla.dependence import _between, _permute, _share, _standardize, explained_share, judge_dependence
 
 
 def plant(seed, told, explained=0.0, days=None, bins=6, parts=2):
@@ -113,6 +113,18 @@ def test_chance_is_the_mean_over_all_dealings(sizes):
     shares = [_share(rows, np.concatenate(dealt), blocks) for dealt in itertools.product(*ways)]
     assert np.mean(shares) == pytest.approx(0, abs=1e-12)
     assert explained_share(plant(3, codes), codes, blocks) == pytest.approx(_share(rows, codes, blocks))
+
+
+def test_p_is_that_of_all_dealings_within_sessions():
+    """Three of four on the first day, one of four on the second: 16 dealings, counted out."""
+    told, days = np.array([0, 0, 0, 1, 1, 1, 1, 0]), np.repeat([0, 1], 4)
+    for seed in range(6):
+        rows = _standardize(plant(seed, told), days)
+        ways = (set(itertools.permutations(told[days == day].tolist())) for day in (0, 1))
+        values = np.array([_between(rows, np.concatenate(dealt)) for dealt in itertools.product(*ways)])
+        assert len(values) == 16
+        exact = np.mean(values >= _between(rows, told) * (1 - 1e-9))
+        assert _permute(rows, told, days) == pytest.approx(exact, abs=0.05)
 
 
 def test_unknown_entries_are_left_out():
