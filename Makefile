@@ -39,8 +39,11 @@ bench: env ## measure speed and memory, ours beside the lab's and upstream's, in
 bench-gpu: env ## measure the full-size model's training step on a CUDA device, into runs/benchmarks; minutes
 	$(BIN)/python -m benchmarks.gpu --out runs/benchmarks/gpu.json
 
-validate: env ## simulate how often the verdicts are right, into docs/validation.md; an hour
+validate: env ## simulate how often the verdicts are right, into docs/validation.md; four hours on 2 cores (if interrupted: python -m validation --continue)
 	$(BIN)/python -m validation --power mobile_vla/analysis/figures/power.json
+
+validate-quick: env ## run every case of the validation with few stores, into runs/validation/quick; ten minutes
+	$(BIN)/python -m validation --quick
 
 lint: env ## check style
 	$(BIN)/ruff check .
@@ -55,4 +58,4 @@ wheel: env ## build the wheel into dist/
 clean: ## remove the environment and what builds leave, never runs
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: help env demo test test-slow bench bench-gpu validate lint types wheel clean
+.PHONY: help env demo test test-slow bench bench-gpu validate validate-quick lint types wheel clean

@@ -1,55 +1,63 @@
-"""Runs the stores of a case on several processes, and finds the strength at which an effect is exactly at the margin.
+"""Runs the stores of cases on several processes; the same outcomes whatever the number of processes."""
 
-In: cases. Out: their outcomes, the same whatever the number of processes.
-"""
-
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.pool import Pool
 
-import numpy as np
-
-from mobile_vla.analysis.planted.worlds import World
-from validation.cases import Case
-from validation.worlds import Outcome, accuracy, explained
-
-MARGINS = {"discriminative": 0.70, "preserving": 0.10}
-CALIBRATED = {  # (verdict, episodes) -> strengths between which the margin lies
-    ("discriminative", 40): (1.0, 3.5),
-    ("discriminative", 100): (1.0, 3.0),
-    ("preserving", 40): (0.6, 1.6),
-    ("preserving", 100): (0.3, 1.0),
-}
-CALIBRATION_STORES = 120
-FIRST_CALIBRATION_SEED = 1_000_000  # far from the seeds of the cases
+from validation.calibration import FEWEST, STORES, make_calibrations, solve
+from validation.case import Case
+from validation.first.cases import make_cases as make_first
+from validation.first.pairs import make_pair_cases
+from validation.outcome import Outcome
+from validation.results import Found, Results
+from validation.second import chunk_cases, label_cases, model_cases, policy_cases
 
 
-def run(case: Case, pool: Pool, scale: float = 1.0) -> list[Outcome]:
-    """scale: of the number of stores."""
-    seeds = range(max(round(case.stores * scale), 1))
-    return pool.map(case.simulate, seeds, chunksize=max(len(seeds) // 40, 1))
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How many stores: `scale` times as many as a full run, or as few as show that every case runs."""
+
+    scale: float = 1.0
+    quick: bool = False
+
+    @property
+    def calibrated(self) -> int:
+        return FEWEST if self.quick else max(round(STORES * self.scale), FEWEST)
 
 
-def calibrate(pool: Pool, scale: float = 1.0) -> dict[tuple[str, int], float]:
-    """Of each verdict and number of episodes, the strength at which the mean of its statistic is the margin."""
-    return {
-        (verdict, episodes): _solve(pool, verdict, episodes, bounds, max(round(CALIBRATION_STORES * scale), 40))
-        for (verdict, episodes), bounds in CALIBRATED.items()
-    }
+def list_cases(only: str | None = None) -> list[Case]:
+    """only: part of the group's or the case's name."""
+    second = [module.make_cases() for module in (label_cases, chunk_cases, policy_cases, model_cases)]
+    cases = [*make_first(), *make_pair_cases(), *(case for some in second for case in some)]
+    return [case for case in cases if only is None or only.lower() in case.key.lower()]
 
 
-def _solve(pool: Pool, verdict: str, episodes: int, bounds: tuple[float, float], stores: int) -> float:
-    """By a cubic through the statistics of stores of all strengths between."""
-    strengths = np.linspace(*bounds, stores)
-    measure = _accuracy if verdict == "discriminative" else _explained
-    tasks = [(FIRST_CALIBRATION_SEED + place, strength, episodes) for place, strength in enumerate(strengths.tolist())]
-    statistics = pool.starmap(measure, tasks, chunksize=8)
-    fine = np.linspace(*bounds, 1001)
-    course = np.polynomial.Polynomial.fit(strengths, statistics, 3)(fine)
-    return float(fine[np.abs(course - MARGINS[verdict]).argmin()])
+def simulate(cases: Sequence[Case], pool: Pool, results: Results, amount: Amount) -> Iterator[tuple[Case, Found]]:
+    """Each case as it is done; those that `results` holds in the same number of stores are taken from there."""
+    calibrations = make_calibrations()
+    for case in cases:
+        stores = case.count(amount.scale, amount.quick)
+        known = results.cases.get(case.key)
+        if known is not None and known.stores >= stores:
+            yield case, known
+            continue
+        if case.at_margin is not None and case.at_margin not in results.strengths:
+            strength = solve(calibrations[case.at_margin], pool, amount.calibrated)
+            results.add_strength(case.at_margin, strength)
+        timed = pool.imap(_Timed(case.place(results.strengths)), range(stores), chunksize=max(stores // 40, 1))
+        outcomes, seconds = zip(*timed, strict=True)
+        found = Found(stores=stores, counts=case.summarize(outcomes), seconds=round(sum(seconds), 2))
+        results.add_case(case.key, found)
+        yield case, found
 
 
-def _accuracy(seed: int, strength: float, episodes: int) -> float:
-    return accuracy(seed, World(episodes=episodes, label=strength)).statistic or 0.0
+@dataclass(frozen=True)
+class _Timed:
+    """Outcome and processor time of one store."""
 
+    simulate: Callable[[int], Outcome]
 
-def _explained(seed: int, strength: float, episodes: int) -> float:
-    return explained(seed, World(episodes=episodes, action=strength)).statistic or 0.0
+    def __call__(self, seed: int) -> tuple[Outcome, float]:
+        begun = time.process_time()
+        return self.simulate(seed), time.process_time() - begun

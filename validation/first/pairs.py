@@ -4,7 +4,7 @@ In: a seed, and what is shared. Out: the answer of `analysis/pairs/reading.py`. 
 between and within the episodes, in other axes; nothing but the course of progress; one massive dimension; or all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,19 +12,19 @@ import numpy as np
 from jaxtyping import Float
 
 from mobile_vla.analysis.pairs.comparison import Comparison, compare_pair
-from mobile_vla.analysis.pairs.matching import Matching, match_stores
-from mobile_vla.analysis.pairs.paired_decoding import find_differences
 from mobile_vla.analysis.pairs.reading import NOTHING, ONLY_PROGRESS, PARTLY, SAME, SINGLE, UNDECIDED
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, as_store
 from mobile_vla.analysis.planted.worlds import MASSIVE, MASSIVE_DIMENSION, World, plant
-from validation.cases import Case
-from validation.rates import ALWAYS, AT_LEAST_95, AT_MOST_5, Bound
-from validation.worlds import RIGOUR, TARGET, Outcome
+from validation.case import Case
+from validation.first.stores import TARGET
+from validation.outcome import Outcome, happened
+from validation.rates import ALWAYS, HIGH_POWER, SIZE, Bound
+from validation.studies import find_better, study
 
 ANSWERS = (SAME, PARTLY, SINGLE, ONLY_PROGRESS, NOTHING, UNDECIDED)
 REFUSED, BETTER, ALIKE = "drift refused", "one is called better", "neither is called better"
 NOT_COMPARABLE = Comparison.answer
-WIDTH, PERMUTATIONS, STORES = 512, 199, 40
+WIDTH, PERMUTATIONS, STORES = 256, 199, 60
 OTHER = 500_000  # between the seeds of two models
 POLICY = Policy(told=False)  # rows hold true actions, and the instruction says nothing of them
 
@@ -55,21 +55,19 @@ def plant_two(seed: int, shared: Shared) -> tuple[PlantedStore, PlantedStore]:
 
 
 def answer(seed: int, shared: Shared) -> Outcome:
-    return Outcome(verdict=_compare(*plant_two(seed, shared), seed).answer)
+    return happened(_compare(*plant_two(seed, shared), seed).answer)
 
 
 def drift(seed: int, shared: Shared) -> Outcome:
     found = _compare(*plant_two(seed, shared), seed)
-    return Outcome(verdict=REFUSED if "drift" in found.reasons and "drift" not in found.measures else "drift told")
+    return happened(REFUSED if "drift" in found.reasons and "drift" not in found.measures else "drift told")
 
 
 def decoding(seed: int, shared: Shared) -> Outcome:
     """Whether the probes find more in one of the two."""
-    matching = match_stores(*plant_two(seed, shared))
-    assert isinstance(matching, Matching)
-    found, _ = find_differences(matching, "context", (TARGET,), replace(RIGOUR, seed=seed % 1000))
-    assert len(found) == 2, "the label and the next actions"
-    return Outcome(verdict=BETTER if any(one.verdict.endswith("better") for one in found.values()) else ALIKE)
+    left, right = plant_two(seed, shared)
+    found = find_better(study({"A": left, "B": right}, seed, targets=(TARGET,)))
+    return happened(BETTER if found else ALIKE)
 
 
 def misaligned(seed: int, episodes: int) -> Outcome:
@@ -78,27 +76,27 @@ def misaligned(seed: int, episodes: int) -> Outcome:
     planted = plant(world, seed)
     exchanged = {name: np.roll(getattr(planted, name), 1, axis=0) for name in ("vectors", "label", "actions", "course")}
     stores = as_store(planted, seed, POLICY), as_store(replace(planted, **exchanged), seed, POLICY)
-    return Outcome(verdict=_compare(*stores, seed).answer)
+    return happened(_compare(*stores, seed).answer)
 
 
 def make_pair_cases() -> list[Case]:
-    unlike: dict[str, Bound | None] = {SAME: AT_MOST_5, PARTLY: AT_MOST_5, SINGLE: AT_MOST_5}
+    unlike = {SAME: SIZE, PARTLY: SIZE, SINGLE: SIZE}
     found = []
     for episodes in (20, 40, 100):
         bare = World(episodes=episodes, width=WIDTH, progress=False, massive=False)
         progress = World(episodes=episodes, width=WIDTH, nuisance=False, massive=False, episode_sd=0.1)
-        told: dict[str, tuple[Shared, dict[str, Bound | None]]] = {
-            "all, in other axes": (Shared(world=bare, share=1.0), {SAME: AT_LEAST_95}),
+        told: dict[str, tuple[Shared, Mapping[str, Bound]]] = {
+            "all, in other axes": (Shared(world=bare, share=1.0), {SAME: HIGH_POWER}),
             "95 % of the variance": (Shared(world=bare, share=0.95), {}),
-            "90 % of the variance": (Shared(world=bare, share=0.9), {SAME: AT_MOST_5}),
-            "75 % of the variance": (Shared(world=bare, share=0.75), {SAME: AT_MOST_5, PARTLY: AT_LEAST_95}),
-            "50 % of the variance": (Shared(world=bare, share=0.5), {SAME: AT_MOST_5}),
-            "25 % of the variance": (Shared(world=bare, share=0.25), {SAME: AT_MOST_5}),
+            "90 % of the variance": (Shared(world=bare, share=0.9), {SAME: SIZE}),
+            "75 % of the variance": (Shared(world=bare, share=0.75), {SAME: SIZE, PARTLY: HIGH_POWER}),
+            "50 % of the variance": (Shared(world=bare, share=0.5), {SAME: SIZE}),
+            "25 % of the variance": (Shared(world=bare, share=0.25), {SAME: SIZE}),
             "nothing": (Shared(world=bare), unlike),
             "progress alone": (Shared(world=progress), unlike),
             "one massive dimension": (
                 Shared(world=bare, massive=True),
-                {SAME: AT_MOST_5, PARTLY: AT_MOST_5, SINGLE: AT_LEAST_95},
+                {SAME: SIZE, PARTLY: SIZE, SINGLE: HIGH_POWER},
             ),
         }
         found += [
@@ -109,13 +107,14 @@ def make_pair_cases() -> list[Case]:
                 stores=STORES,
                 asks=bounds,
                 answers=ANSWERS,
+                seconds=0.02 * episodes,
             )
             for what, (shared, bounds) in told.items()
         ]
     turned = Shared(world=World(episodes=60, width=WIDTH, label=4.0, action=2.0), share=1.0)
-    others: dict[str, tuple[Callable[[int], Outcome], dict[str, Bound | None]]] = {
+    others: dict[str, tuple[Callable[[int], Outcome], Mapping[str, Bound]]] = {
         "a copy in other axes, base weights unknown: drift": (partial(drift, shared=turned), {REFUSED: ALWAYS}),
-        "a copy in other axes: decoding": (partial(decoding, shared=turned), {BETTER: AT_MOST_5}),
+        "a copy in other axes: decoding": (partial(decoding, shared=turned), {BETTER: SIZE}),
         "rows under the names of other episodes": (partial(misaligned, episodes=60), {NOT_COMPARABLE: ALWAYS}),
     }
     found += [
@@ -123,9 +122,10 @@ def make_pair_cases() -> list[Case]:
             name=f"60 episodes, {what}",
             group="two stores",
             simulate=simulate,
-            stores=STORES // 2,
+            stores=80,
             asks=bounds,
-            answers=ANSWERS,
+            answers=(),
+            seconds=2.0,
         )
         for what, (simulate, bounds) in others.items()
     ]

@@ -1,0 +1,1 @@
+"""The first generator: contexts of `mobile_vla/analysis/planted/`, on which the verdicts were developed."""

@@ -1,0 +1,118 @@
+"""Cases about several models on the same episodes, and about what no answer may depend on."""
+
+from functools import partial
+
+from mobile_vla.analysis.pairs.reading import PARTLY, SAME
+from validation.case import Case, covered
+from validation.outcome import P_SMALL
+from validation.rates import COVERS, NEVER, SIZE, Bound, floor
+from validation.second.chunks import Driven
+from validation.second.models import ALIKE, CHUNK_BETTER, FIRST_BETTER, SOME_BETTER, Models, compared
+from validation.second.recordings import Plan
+from validation.second.stability import (
+    ANY_DIFFERS,
+    PIXELS,
+    SECOND_DIFFERS,
+    STORE,
+    TAP,
+    TARGET,
+    Near,
+    added,
+    seeds,
+)
+
+GROUP = "second generator: {}"
+MEASURES = dict.fromkeys(("cka", "mutual_knn", "decoding difference"))
+QUOTED = 0.21  # of "better" at 40 episodes for a difference of .12
+
+
+def make_cases() -> list[Case]:
+    return [*_equal(), *_unequal(), *_stable()]
+
+
+def _equal() -> list[Case]:
+    case = partial(Case, group=GROUP.format("equal models"), answers=(SAME, PARTLY, CHUNK_BETTER, P_SMALL))
+    intervals = {covered(name): COVERS for name in MEASURES}
+    return [
+        *(
+            case(
+                name=f"2 equal models, each with noise of its own, {episodes} episodes",
+                simulate=partial(compared, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.5))),
+                stores=stores,
+                asks={P_SMALL: SIZE, CHUNK_BETTER: SIZE, SOME_BETTER: SIZE, **intervals},
+                seconds=0.035 * episodes,
+                measured={**MEASURES, "decoding difference": 0.0},
+            )
+            for episodes, stores in ((20, 300), (40, 600), (100, 150))
+        ),
+        *(
+            case(
+                name=f"{number} equal models, each with noise of its own, 40 episodes",
+                simulate=partial(compared, models=Models(number=number)),
+                stores=stores,
+                asks={SOME_BETTER: SIZE},
+                seconds=1.0 * number,
+            )
+            for number, stores in ((3, 120), (5, 60))
+        ),
+    ]
+
+
+def _unequal() -> list[Case]:
+    case = partial(
+        Case, group=GROUP.format("unequal models"), answers=(SAME, PARTLY, CHUNK_BETTER, FIRST_BETTER, ALIKE)
+    )
+    power = floor(QUOTED)
+    better: dict[str, Bound | None] = {FIRST_BETTER: power}
+    return [
+        case(
+            name="the first holds .12 more of the next chunk, 40 episodes",
+            simulate=partial(compared, models=Models(world=Driven(held=0.6), faithful=(1.0, 0.8))),
+            stores=200,
+            asks=better,
+            seconds=1.4,
+            measured=dict.fromkeys(MEASURES),
+        ),
+        case(
+            name="unrelated, three corrupted episodes in common, 40 episodes",
+            simulate=partial(compared, models=Models(world=Driven(), share=0.0, corrupted=3)),
+            stores=100,
+            asks={SAME: NEVER, PARTLY: NEVER},
+            seconds=1.6,
+        ),
+        case(
+            name="unrelated, 40 episodes",
+            simulate=partial(compared, models=Models(world=Driven(), share=0.0)),
+            stores=100,
+            asks={SAME: NEVER, PARTLY: SIZE},
+            seconds=1.6,
+        ),
+    ]
+
+
+def _stable() -> list[Case]:
+    case = partial(Case, group=GROUP.format("what no answer may depend on"), answers=())
+    changes: dict[str, Bound | None] = {SECOND_DIFFERS: SIZE, ANY_DIFFERS: None}
+    return [
+        *(
+            case(
+                name=f"{verdict}, {episodes} episodes exactly at the margin, ten seeds of the folds",
+                simulate=partial(
+                    seeds,
+                    near=Near(verdict=verdict, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.0))),
+                ),
+                stores=stores,
+                asks=changes,
+                seconds=seconds,
+                at_margin=f"models {verdict} {episodes}",
+            )
+            for verdict, episodes, stores, seconds in (("discriminative", 40, 150, 0.8), ("preserving", 40, 100, 2.0))
+        ),
+        case(
+            name="more beside two stores of 40 episodes",
+            simulate=partial(added, models=Models(label=2.0)),
+            stores=76,
+            asks={STORE: NEVER, TAP: NEVER, TARGET: NEVER, PIXELS: NEVER},
+            seconds=8.0,
+        ),
+    ]
