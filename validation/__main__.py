@@ -45,6 +45,8 @@ def main() -> int:
     if asked.list:
         for case in cases:
             print(f"{case.count(amount.scale, amount.quick):6d}  {case.key}")
+        hours = sum(case.count(amount.scale, amount.quick) * case.seconds for case in cases) / 3600
+        print(f"{len(cases)} cases, about {hours:.1f} hours of processor time")
         return 0
     whole = asked.only is None and not asked.quick
     out = asked.out or (Path("docs") if whole else RESULTS / ("quick" if asked.quick else "part"))

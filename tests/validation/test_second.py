@@ -13,7 +13,7 @@ from validation.second.copies import COUNTED, Copying, copied
 from validation.second.disk import stored
 from validation.second.driving import STEPS, fade
 from validation.second.dumps import Dump
-from validation.second.labels import REPLACED, Labelled, deal_label, labelled, stray_value
+from validation.second.labels import REPLACED, Labelled, deal_label, find_scope, labelled, stray_value
 from validation.second.labels import make as make_labelled
 from validation.second.models import Models, compared, dumps_of
 from validation.second.policies import IMAGE, INSTRUCTION, Follower, dump_of, pair_rows
@@ -193,6 +193,12 @@ def test_labels_that_are_coded_are_found_and_strays_are_noticed_as_events():
     assert {"yes", "p <= .05"} <= found.events
     assert found.intervals["statistic"].estimate > 0.9
     assert stray_value(0, Labelled(plan=Plan(episodes=24), spectrum=small)).events & {REPLACED, "no", "undecided"}
+
+
+def test_a_no_is_false_only_where_it_is_said_of_the_direction_that_holds_the_code():
+    assert find_scope({"chance": 0.5, "quadratic": {"p": 0.2}}) == 0.0
+    assert find_scope({"planted": {"sigma": 0.04, "typical_direction": 0.05}}) == 0.04
+    assert find_scope({"planted": {"sigma": None}}) == np.inf
 
 
 @pytest.mark.slow

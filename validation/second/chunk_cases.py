@@ -36,7 +36,7 @@ def _nulls() -> list[Case]:
         "40 episodes, contexts of the text alone, 8 texts x 5": (BARE(texts=8, clock=0.0, deviation=0.4), NULLS * 2),
         "40 episodes, contexts of text and progress, 8 texts x 5": (BARE(texts=8, deviation=0.4), NULLS),
         "40 episodes, light and speed drift over 5 days, days in the names only": (
-            Driven(plan=Plan(days=5), light=2.0, deviation=0.4),
+            Driven(plan=Plan(days=5), light=2.0, deviation=0.25),
             NULLS,
         ),
     }

@@ -3,8 +3,9 @@
 In: a seed, and a `Labelled`. Out: dumps, and what a store of them is called by the discriminative verdict.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -20,7 +21,7 @@ from validation.strip import rigour_of
 
 TARGET = "scenario"
 FALSE_NO = "no, although the code lies in what the no is said of"
-SCOPE = ("smallest_spread", "sigma_star", "sigma")  # of `details`: along which directions a no is said, by their sd
+SCOPE = "sigma"  # somewhere in `details`: the smallest spread of a direction that a no is said of
 ANY_YES, ANY_SMALL = "yes for some target", "p <= .05 for some target"
 REPLACED = "the target is replaced without a word"
 
@@ -88,19 +89,21 @@ def judge_label(seed: int, dump: Dump) -> Verdict:
         return judge(store, targets=(TARGET,), rigour=rigour_of(seed)).discriminative
 
 
-def find_scope(verdict: Verdict) -> float:
-    """The smallest spread of a direction that the no is said of; 0 where it is said of every direction."""
-    known = [verdict.details[name] for name in SCOPE if isinstance(verdict.details.get(name), int | float)]
-    return float(known[0]) if known else 0.0
+def find_scope(details: Mapping[str, Any]) -> float:
+    """The smallest spread of a direction that a no is said of, as a share of the contexts' rms norm; 0 where it is said
+    of every direction, infinite where of none."""
+    if SCOPE in details:
+        return float("inf") if details[SCOPE] is None else float(details[SCOPE])
+    inner = [value for value in details.values() if isinstance(value, Mapping)]
+    return max((find_scope(value) for value in inner), default=0.0)
 
 
 def labelled(seed: int, world: Labelled, strength: float | None = None) -> Outcome:
     """strength  in place of the world's"""
     world = world if strength is None else replace(world, strength=strength)
-    of, dump = make(seed, world)
-    verdict = judge_label(seed, dump)
-    coded_along = float(world.spectrum.sd[world.at]) * mean_sd(world.spectrum, of)
-    false = world.strength > 0 and verdict.verdict == NO and find_scope(verdict) <= coded_along
+    verdict = judge_label(seed, make(seed, world)[1])
+    coded_along = float(world.spectrum.sd[world.at] / np.sqrt(world.spectrum.variances.sum()))
+    false = world.strength > 0 and verdict.verdict == NO and find_scope(verdict.details) <= coded_along
     return Outcome.of(verdict, (FALSE_NO,) if false else ())
 
 

@@ -104,7 +104,8 @@ def read(found: Study) -> Outcome:
         events |= {CHUNK_BETTER} if verdict.endswith("better") else set()
         events |= {ALIKE} if verdict == "alike" else set()
         events |= {FIRST_BETTER} if verdict.endswith("better") and chunk["value"] > 0 else set()
-        events |= {P_SMALL} if chunk["p"] <= ALPHA else set()
+        p = chunk.get("p_raw", chunk["p"])  # of this question alone, not adjusted for others
+        events |= {P_SMALL} if p <= ALPHA else set()
         intervals["decoding difference"] = _interval(chunk)
     known = {name: one for name, one in intervals.items() if one is not None}
     return Outcome(events=frozenset(events), intervals=known)
