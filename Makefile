@@ -7,7 +7,7 @@ DEMO_DATA := runs/demo-episodes
 DEMO := runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-14s %s\n", $$1, $$2}'
 
 env: $(VENV)/.made ## make the environment in .venv
 
@@ -39,7 +39,7 @@ bench: env ## measure speed and memory, ours beside the lab's and upstream's, in
 bench-gpu: env ## measure the full-size model's training step on a CUDA device, into runs/benchmarks; minutes
 	$(BIN)/python -m benchmarks.gpu --out runs/benchmarks/gpu.json
 
-validate: env ## simulate how often the verdicts are right, into docs/validation.md; four hours on 2 cores (if interrupted: python -m validation --continue)
+validate: env ## simulate how often the verdicts are right, into docs/validation.md; four hours on 2 cores
 	$(BIN)/python -m validation --power mobile_vla/analysis/figures/power.json
 
 validate-quick: env ## run every case of the validation with few stores, into runs/validation/quick; ten minutes

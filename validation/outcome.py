@@ -35,8 +35,9 @@ class Outcome:
             events.add(P_SMALL)
         if any(_MISSES in note for note in verdict.notes):
             events.add(MISSES)
-        known = verdict.statistic is not None and verdict.ci is not None
-        intervals = {"statistic": Interval(verdict.statistic, *verdict.ci)} if known else {}
+        intervals = {}
+        if verdict.statistic is not None and verdict.ci is not None:
+            intervals["statistic"] = Interval(verdict.statistic, *verdict.ci)
         return cls(events=frozenset(events), intervals=intervals)
 
 

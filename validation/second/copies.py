@@ -56,14 +56,14 @@ def copied(seed: int, how: Copying) -> Outcome:
     return Outcome.of(verdict, (COUNTED,) if verdict.n == how.recordings else ())
 
 
-def unrelated(seed: int, episodes: int, width: int) -> Outcome:
+def unrelated(seed: int, episodes: int, width: int, decay: float = 1.0) -> Outcome:
     """Every frame of unrelated episodes is stored."""
-    verdict = judge_label(seed, make(seed, _world(episodes, width))[1])
+    verdict = judge_label(seed, make(seed, _world(episodes, width, decay))[1])
     return Outcome.of(verdict, (MERGED,) if verdict.n != episodes else ())
 
 
-def _world(episodes: int, width: int) -> Labelled:
-    return Labelled(plan=Plan(episodes=episodes, stored=None), spectrum=Spectrum(width=width))
+def _world(episodes: int, width: int, decay: float = 1.0) -> Labelled:
+    return Labelled(plan=Plan(episodes=episodes, stored=None), spectrum=Spectrum(width=width, decay=decay))
 
 
 def _names(number: int, rng: np.random.Generator) -> list[str]:

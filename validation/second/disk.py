@@ -67,7 +67,7 @@ def _make_row(one: Mapping[str, Any]) -> Row:
         shown=shown,
         labels={name: value for name, value in one.items() if name not in (*NEEDED, *OPTIONAL)},
         action=action,
-        action_mask=None if action is None else np.isfinite(action).all(axis=1),
+        action_mask=None if action is None else np.asarray(np.isfinite(action).all(axis=1)),
         predicted=predicted,
     )
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from validation.case import Case, covered
 from validation.outcome import NO, P_SMALL, UNDECIDED, YES
-from validation.rates import ALWAYS, COVERS, HIGH_POWER, NEVER, NULL, SIZE
+from validation.rates import ALWAYS, COVERS, HIGH_POWER, NEVER, NULL, SIZE, Bound
 from validation.second.copies import COUNTED, MERGED, Copying, copied, unrelated
 from validation.second.labels import (
     ANY_SMALL,
@@ -56,6 +56,12 @@ def _nulls() -> list[Case]:
             stores=SIZES,
             asks=both,
         ),
+        case(
+            name="100 episodes: a no that could have been a yes",
+            simulate=partial(labelled, world=PLAIN[100]),
+            asks={**both, NO: Bound(least=0.80)},
+            seconds=0.2,
+        ),
         *(
             case(name=name, simulate=partial(labelled, world=world), asks=both, seconds=0.4 if "1,024" in name else 0.2)
             for name, world in worlds.items()
@@ -94,7 +100,13 @@ def _followed() -> list[Case]:
         case(
             name="the label is dealt by chance, names are numbers, coded at 5 sd: power where no session is known",
             simulate=partial(labelled, world=Labelled(plan=by_order, strength=5.0)),
-            asks={YES: None},
+            asks={YES: Bound(least=0.84)},  # the rule fires on 5 to 6 % of such data
+        ),
+        case(
+            name="100 episodes on 4 days, the label is dealt within days, coded at 4 sd: power within days",
+            simulate=partial(labelled, world=replace(WITHIN_DAYS[100], strength=4.0)),
+            asks={YES: HIGH_POWER},
+            stores=100,
         ),
         case(
             name="the label is which half of the episode was stored",
@@ -187,13 +199,17 @@ def _copies() -> list[Case]:
         ),
         *(
             case(
-                name=f"40 unrelated episodes, every frame stored, {width} dimensions",
-                simulate=partial(unrelated, episodes=40, width=width),
+                name=f"40 unrelated episodes, every frame stored, {what}",
+                simulate=partial(unrelated, episodes=40, width=width, decay=decay),
                 stores=NULLS,
                 asks={MERGED: NULL},
-                seconds=0.3,
+                seconds=0.2,
             )
-            for width in (96, 256)
+            for what, width, decay in (
+                ("96 dimensions", 96, 1.0),
+                ("256 dimensions", 256, 1.0),
+                ("2 effective dimensions", 96, 2.5),
+            )
         ),
         case(
             name="10 episodes, coded at 6 sd: fewer than 8 a class",
