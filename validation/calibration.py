@@ -15,11 +15,9 @@ from mobile_vla.analysis.planted.worlds import World
 from validation.first.stores import discriminative, preserving
 from validation.outcome import Outcome
 from validation.second.chunk_cases import AT_MARGIN
-from validation.second.chunks import Driven, driven
+from validation.second.chunks import driven
 from validation.second.label_cases import PLAIN, WITHIN_DAYS
 from validation.second.labels import labelled
-from validation.second.models import Models
-from validation.second.stability import Near, judge_near
 
 STORES, FEWEST = 160, 24
 FIRST_SEED = 1_000_000  # far from the seeds of the cases
@@ -39,14 +37,7 @@ def make_calibrations() -> dict[str, Calibration]:
     """By name, which cases refer to."""
     label = partial(Calibration, margin=ACCURACY)
     chunk = partial(Calibration, margin=EXPLAINED)
-    near = {
-        verdict: partial(judge_near, near=Near(verdict=verdict, models=Models(world=Driven())))
-        for verdict in ("discriminative", "preserving")
-    }
-    found = {
-        "models discriminative 40": label(simulate=near["discriminative"], between=(0.5, 6.0)),
-        "models preserving 40": chunk(simulate=near["preserving"], between=(0.05, 0.8)),
-    }
+    found = {}
     for episodes, labels, actions in ((40, (1.0, 3.5), (0.6, 1.6)), (100, (1.0, 3.0), (0.3, 1.0))):
         world = World(episodes=episodes)
         found |= {

@@ -207,5 +207,5 @@ def test_every_kind_of_store_is_judged():
     models = Models(world=small)
     assert copied(0, Copying(width=32)).events & {"yes", "no", "undecided", COUNTED}
     assert compared(0, models, permutations=39).intervals["cka"].estimate > 0.2
-    assert len(seeds(0, Near(verdict="discriminative", models=models), number=2).events) <= 2
+    assert len(seeds(0, Near(verdict="discriminative", models=models, between=(0.0, 4.0)), number=2).events) <= 2
     assert all(event.startswith("changes with") for event in added(0, models).events)

@@ -23,6 +23,7 @@ from validation.rates import ALWAYS, HIGH_POWER, NEVER, NULL, SIZE, Bound
 
 SIZES, MANY, SOME = 2000, 400, 40  # stores of a case
 AT_MARGIN, AT_SPIKE = " (exactly at the margin)", " (exactly at the spike)"
+SECONDS = {"discriminative": 0.0075, "preserving": 0.03}  # of one store, by episode
 SIGNALS = {"discriminative": (discriminative, "label"), "preserving": (preserving, "action")}
 
 
@@ -49,7 +50,7 @@ def _planted(verdict: str, episodes: int, strength: float, stores: int, what: st
         simulate=partial(simulate, world=World(**{"episodes": episodes, signal: strength})),
         stores=stores,
         asks={P_SMALL if name == "p" else name: bound for name, bound in asks.items()},
-        seconds=0.005 * episodes,
+        seconds=SECONDS[verdict] * episodes,
         episodes=None if what else episodes,
         strength=None if what else strength,
     )
@@ -62,7 +63,7 @@ def _at_margin(verdict: str, episodes: int, stores: int, asks: Sequence[str]) ->
         simulate=partial(SIGNALS[verdict][0], world=World(episodes=episodes)),
         stores=stores,
         asks=dict.fromkeys(asks, SIZE),
-        seconds=0.005 * episodes,
+        seconds=SECONDS[verdict] * episodes,
         at_margin=f"first {verdict} {episodes}",
     )
 
@@ -80,7 +81,7 @@ def _discriminative() -> list[Case]:
         case(100, 6.0, SOME, yes=HIGH_POWER),
         _at_margin("discriminative", 40, MANY, (YES, NO)),
         _at_margin("discriminative", 100, 200, (YES, NO)),
-        case(40, spike, MANY, AT_SPIKE, no=SIZE),
+        case(40, spike, 300, AT_SPIKE, no=SIZE),
         case(100, spike, 200, AT_SPIKE, no=SIZE),
         Case(
             name="100 episodes, coded as XOR of two axes, strength 6",
@@ -96,7 +97,7 @@ def _preserving() -> list[Case]:
     case = partial(_planted, "preserving")
     spike = spike_strength(episode_mean=False)
     return [
-        case(40, 0.0, SIZES, p=SIZE, yes=NULL),
+        case(40, 0.0, SIZES // 2, p=SIZE, yes=NULL),
         case(20, 0.0, MANY, p=SIZE, yes=NULL),
         case(100, 0.0, SOME, p=SIZE, yes=NULL),
         *(case(episodes, strength, SOME) for episodes in (20, 40) for strength in (0.5, 1.0, 1.5, 2.0)),
@@ -129,6 +130,7 @@ def _actionable() -> list[Case]:
             ),
             stores=stores,
             asks=dict(asks),
+            seconds=0.03 * episodes,
             episodes=episodes if part == "instruction" else None,
             strength=strength if part == "instruction" else None,
         )
@@ -136,10 +138,10 @@ def _actionable() -> list[Case]:
     found = []
     for part in ("instruction", "image"):
         for episodes in (9, 20, 40, 100):
-            stores = 100 if episodes == 100 else 200
+            stores = 80 if episodes == 100 else 100
             found += [
-                case(part, episodes, 0.0, max(stores, 200), yes=NULL),
-                case(part, episodes, 0.25, MANY, yes=SIZE, no=SIZE),
+                case(part, episodes, 0.0, 200, yes=NULL),
+                case(part, episodes, 0.25, 200 if episodes < 100 else 80, yes=SIZE, no=SIZE),
                 *(case(part, episodes, strength, SOME) for strength in (0.4, 0.6) if part == "instruction"),
                 case(part, episodes, 0.8, stores, **({"yes": HIGH_POWER} if episodes == 100 else {})),
             ]
@@ -167,7 +169,7 @@ def _actionable() -> list[Case]:
 def _whole() -> list[Case]:
     unused = partial(judged, world=World(episodes=100, label=4.0), policy=Policy(instruction=0.0, image=0.0))
     as_xor = partial(judged, world=World(episodes=100, xor=6.0), policy=Policy(instruction=0.8, image=0.8))
-    whole = partial(Case, group="whole stores", stores=SOME, seconds=2.0)
+    whole = partial(Case, group="whole stores", stores=SOME, seconds=4.0)
     structural = partial(Case, group="whole stores", stores=80, asks={UNDECIDED: ALWAYS, YES: NEVER})
     return [
         whole(

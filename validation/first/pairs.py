@@ -24,7 +24,7 @@ from validation.studies import find_better, study
 ANSWERS = (SAME, PARTLY, SINGLE, ONLY_PROGRESS, NOTHING, UNDECIDED)
 REFUSED, BETTER, ALIKE = "drift refused", "one is called better", "neither is called better"
 NOT_COMPARABLE = Comparison.answer
-WIDTH, PERMUTATIONS, STORES = 256, 199, 60
+WIDTH, PERMUTATIONS, STORES = 256, 199, 40
 OTHER = 500_000  # between the seeds of two models
 POLICY = Policy(told=False)  # rows hold true actions, and the instruction says nothing of them
 

@@ -9,7 +9,7 @@ from validation.second.chunks import Driven, driven
 from validation.second.recordings import Plan
 from validation.second.spectrum import Spectrum
 
-SIZES, NULLS, MARGINS, SOME = 2000, 200, 300, 40
+SIZES, NULLS, MARGINS, SOME = 2000, 200, 300, 30
 GROUP = "second generator: {}"
 DETECTABLE = "share of the chunk's variance that contexts hold"
 BARE = partial(Driven, noise=0.05)  # contexts that hold text and progress and next to nothing else
@@ -32,7 +32,7 @@ def _nulls() -> list[Case]:
         "40 episodes, 1,024 dimensions": (Driven(spectrum=Spectrum(width=1024)), NULLS),
         "40 episodes, drivers do not follow their instruction": (Driven(follow=False), NULLS),
         "16 episodes": (Driven(plan=Plan(episodes=16)), NULLS),
-        "100 episodes": (Driven(plan=Plan(episodes=100)), NULLS),
+        "100 episodes": (Driven(plan=Plan(episodes=100)), 80),
         "40 episodes, contexts of the text alone, 8 texts x 5": (BARE(texts=8, clock=0.0, deviation=0.4), NULLS * 2),
         "40 episodes, contexts of text and progress, 8 texts x 5": (BARE(texts=8, deviation=0.4), NULLS),
         "40 episodes, light and speed drift over 5 days, days in the names only": (
@@ -44,7 +44,7 @@ def _nulls() -> list[Case]:
         case(
             name="40 episodes, much else in the contexts",
             simulate=partial(driven, world=Driven()),
-            stores=600,
+            stores=300,
             asks=both,
         ),
         *(
@@ -53,7 +53,7 @@ def _nulls() -> list[Case]:
                 simulate=partial(driven, world=world),
                 stores=SIZES if episodes in (12, 40) else NULLS,
                 asks=both,
-                seconds=0.01 * episodes,
+                seconds=0.03 * episodes,
             )
             for episodes, world in newcomer.items()
         ),
@@ -63,7 +63,7 @@ def _nulls() -> list[Case]:
                 simulate=partial(driven, world=world),
                 stores=stores,
                 asks=both,
-                seconds=1.0 if "1,024" in name or "100" in name else 0.5,
+                seconds=3.0 if "100 episodes" in name else 1.3,
             )
             for name, (world, stores) in worlds.items()
         ),
@@ -76,9 +76,9 @@ def _margins() -> list[Case]:
             name=f"{episodes} episodes (exactly at the margin)",
             group=GROUP.format("chunks at the margin"),
             simulate=partial(driven, world=world),
-            stores=MARGINS,
+            stores=MARGINS if episodes < 100 else 120,
             asks={YES: SIZE, NO: SIZE, covered("statistic"): COVERS},
-            seconds=0.008 * episodes,
+            seconds=0.03 * episodes,
             at_margin=f"second preserving {episodes}",
             measured={"statistic": None},
         )
@@ -98,9 +98,9 @@ def _power() -> list[Case]:
                     name=f"chunk, {episodes} episodes, {100 * share:g} % held",
                     group=GROUP.format("minimum detectable effects"),
                     simulate=partial(driven, world=Driven(plan=Plan(episodes=episodes), held=share)),
-                    stores=SOME if quoted is None else NULLS,
+                    stores=SOME if quoted is None else NULLS if episodes < 100 else 80,
                     asks={YES: bound} if bound else {},
-                    seconds=0.006 * episodes,
+                    seconds=0.03 * episodes,
                     episodes=episodes,
                     strength=share,
                     detectable=DETECTABLE,

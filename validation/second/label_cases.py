@@ -36,7 +36,7 @@ def make_cases() -> list[Case]:
 
 
 def _nulls() -> list[Case]:
-    case = partial(Case, group=GROUP.format("labels that nothing codes"), stores=NULLS, seconds=0.15)
+    case = partial(Case, group=GROUP.format("labels that nothing codes"), stores=NULLS, seconds=0.3)
     both = {YES: NULL, P_SMALL: SIZE}
     worlds = {
         "20 episodes, 1,024 dimensions": Labelled(plan=Plan(episodes=20), spectrum=Spectrum(width=1024)),
@@ -63,7 +63,12 @@ def _nulls() -> list[Case]:
             seconds=0.2,
         ),
         *(
-            case(name=name, simulate=partial(labelled, world=world), asks=both, seconds=0.4 if "1,024" in name else 0.2)
+            case(
+                name=name,
+                simulate=partial(labelled, world=world),
+                asks=both,
+                seconds=1.5 if "200" in name else 0.6 if "1,024" in name else 0.3,
+            )
             for name, world in worlds.items()
         ),
         case(
@@ -71,13 +76,13 @@ def _nulls() -> list[Case]:
             simulate=partial(several_targets, world=Labelled()),
             asks={ANY_YES: NULL, ANY_SMALL: SIZE},
             stores=MARGINS,
-            seconds=0.4,
+            seconds=1.0,
         ),
     ]
 
 
 def _followed() -> list[Case]:
-    case = partial(Case, group=GROUP.format("labels that follow something else"), stores=NULLS, seconds=0.15)
+    case = partial(Case, group=GROUP.format("labels that follow something else"), stores=NULLS, seconds=0.3)
     false = {YES: NULL}
     days = FOUR_DAYS(episodes=40)
     by_order = Plan(episodes=40, naming="number")
@@ -147,7 +152,7 @@ def _margins() -> list[Case]:
                 name=f"{episodes} episodes, {what} (exactly at the margin)",
                 simulate=partial(labelled, world=worlds[episodes]),
                 stores=MARGINS,
-                seconds=0.003 * episodes,
+                seconds=0.0075 * episodes,
                 at_margin=f"{name} {episodes}",
                 measured={"statistic": None},
             )
@@ -161,8 +166,8 @@ def _margins() -> list[Case]:
             name="100 episodes, 2 sd along component 500 of 1,024",
             simulate=partial(labelled, world=Labelled(plan=Plan(episodes=100), spectrum=weak, at=499, strength=2.0)),
             asks={FALSE_NO: SIZE},
-            stores=NULLS,
-            seconds=1.2,
+            stores=120,
+            seconds=5.0,
         ),
         *(
             case(
@@ -170,7 +175,7 @@ def _margins() -> list[Case]:
                 simulate=partial(labelled, world=Labelled(plan=Plan(episodes=episodes), at=at - 1, strength=2.0)),
                 asks={FALSE_NO: SIZE},
                 stores=MARGINS,
-                seconds=0.003 * episodes,
+                seconds=0.0075 * episodes,
             )
             for episodes, at in ((40, 4), (40, 32), (100, 32))
         ),
@@ -178,7 +183,7 @@ def _margins() -> list[Case]:
 
 
 def _copies() -> list[Case]:
-    case = partial(Case, group=GROUP.format("copies"), seconds=0.2)
+    case = partial(Case, group=GROUP.format("copies"), seconds=0.3)
     kinds = {
         "2 % noise": Copying(),
         "10 % noise": Copying(noise=0.1),
@@ -228,7 +233,7 @@ def _power() -> list[Case]:
             simulate=partial(labelled, world=Labelled(plan=Plan(episodes=episodes), strength=strength)),
             stores=SOME,
             asks={YES: HIGH_POWER} if strength >= 8 and episodes >= 40 else {},
-            seconds=0.003 * episodes,
+            seconds=0.0075 * episodes,
             episodes=episodes,
             strength=strength,
             detectable=DETECTABLE,

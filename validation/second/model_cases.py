@@ -40,10 +40,10 @@ def _equal() -> list[Case]:
                 simulate=partial(compared, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.5))),
                 stores=stores,
                 asks={P_SMALL: SIZE, CHUNK_BETTER: SIZE, SOME_BETTER: SIZE, **intervals},
-                seconds=0.035 * episodes,
+                seconds=0.07 * episodes,
                 measured={**MEASURES, "decoding difference": 0.0},
             )
-            for episodes, stores in ((20, 300), (40, 600), (100, 150))
+            for episodes, stores in ((20, 200), (40, 400), (100, 60))
         ),
         *(
             case(
@@ -51,9 +51,9 @@ def _equal() -> list[Case]:
                 simulate=partial(compared, models=Models(number=number)),
                 stores=stores,
                 asks={SOME_BETTER: SIZE},
-                seconds=1.0 * number,
+                seconds=2.5 * number,
             )
-            for number, stores in ((3, 120), (5, 60))
+            for number, stores in ((3, 80), (5, 40))
         ),
     ]
 
@@ -68,24 +68,24 @@ def _unequal() -> list[Case]:
         case(
             name="the first holds .12 more of the next chunk, 40 episodes",
             simulate=partial(compared, models=Models(world=Driven(held=0.6), faithful=(1.0, 0.8))),
-            stores=200,
+            stores=150,
             asks=better,
-            seconds=1.4,
+            seconds=3.0,
             measured=dict.fromkeys(MEASURES),
         ),
         case(
             name="unrelated, three corrupted episodes in common, 40 episodes",
             simulate=partial(compared, models=Models(world=Driven(), share=0.0, corrupted=3)),
-            stores=100,
+            stores=76,
             asks={SAME: NEVER, PARTLY: NEVER},
-            seconds=1.6,
+            seconds=3.0,
         ),
         case(
             name="unrelated, 40 episodes",
             simulate=partial(compared, models=Models(world=Driven(), share=0.0)),
-            stores=100,
+            stores=76,
             asks={SAME: NEVER, PARTLY: SIZE},
-            seconds=1.6,
+            seconds=3.0,
         ),
     ]
 
@@ -96,23 +96,22 @@ def _stable() -> list[Case]:
     return [
         *(
             case(
-                name=f"{verdict}, {episodes} episodes exactly at the margin, ten seeds of the folds",
-                simulate=partial(
-                    seeds,
-                    near=Near(verdict=verdict, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.0))),
-                ),
+                name=f"{verdict}, 40 episodes, {what}, ten seeds of the folds",
+                simulate=partial(seeds, near=Near(verdict=verdict, models=Models(), between=between)),
                 stores=stores,
                 asks=changes,
                 seconds=seconds,
-                at_margin=f"models {verdict} {episodes}",
             )
-            for verdict, episodes, stores, seconds in (("discriminative", 40, 150, 0.8), ("preserving", 40, 100, 2.0))
+            for verdict, what, between, stores, seconds in (
+                ("discriminative", "a label coded at 0 to 4 sd", (0.0, 4.0), 150, 2.5),
+                ("preserving", "0 to 80 % held", (0.0, 0.8), 80, 6.0),
+            )
         ),
         case(
-            name="more beside two stores of 40 episodes",
-            simulate=partial(added, models=Models(label=2.0)),
+            name="more beside two stores of 24 episodes",
+            simulate=partial(added, models=Models(world=Driven(plan=Plan(episodes=24), held=0.5), label=2.0)),
             stores=76,
             asks={STORE: NEVER, TAP: NEVER, TARGET: NEVER, PIXELS: NEVER},
-            seconds=8.0,
+            seconds=12.0,
         ),
     ]

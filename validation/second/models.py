@@ -86,7 +86,7 @@ def all_stored(dumps: Sequence[Dump]) -> Iterator[dict[str, Store]]:
         yield {f"model_{index}": stack.enter_context(stored(dump)) for index, dump in enumerate(dumps)}
 
 
-def compared(seed: int, models: Models, permutations: int = 99) -> Outcome:
+def compared(seed: int, models: Models, permutations: int = 59) -> Outcome:
     """Which model is called better, and what the two (first) are called."""
     with all_stored(dumps_of(seed, models)) as stores:
         found = study(stores, seed, targets=(LABEL,), rigour=replace(RIGOUR, permutations=permutations))

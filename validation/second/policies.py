@@ -19,7 +19,7 @@ from validation.second.driving import JITTER
 from validation.second.dumps import Dump, annotate, join
 from validation.second.recordings import Recordings
 from validation.second.spectrum import turn
-from validation.strip import FEW, RIGOUR, rigour_of
+from validation.strip import FEW, rigour_of
 
 PIXELS = 48
 INSTRUCTION, IMAGE = "instruction", "image"
@@ -47,8 +47,7 @@ def followed(seed: int, part: str, policy: Follower, strength: float | None = No
     if strength is not None:
         policy = replace(policy, **{"swap" if part == INSTRUCTION else "picture": strength})
     with stored(dump_of(seed, policy, part)) as store:
-        rigour = rigour_of(seed, FEW if part == INSTRUCTION else RIGOUR)
-        return Outcome.of(judge(store, rigour=rigour).actionable.parts[part])
+        return Outcome.of(judge(store, rigour=rigour_of(seed, FEW)).actionable.parts[part])
 
 
 def dump_of(seed: int, policy: Follower, part: str) -> Dump:

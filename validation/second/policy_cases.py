@@ -10,7 +10,7 @@ from validation.second.chunks import Driven
 from validation.second.policies import IMAGE, INSTRUCTION, Follower, followed
 from validation.second.recordings import Plan
 
-NULLS, MARGINS, POWER, SOME = 200, 400, 100, 40
+NULLS, MARGINS, POWER, SOME = 200, 200, 80, 40
 MARGIN = 0.25
 GROUP = "second generator: {}"
 DETECTABLE = "F of the instruction (0 ignores it, 1 follows)"
@@ -34,7 +34,7 @@ def _instruction() -> list[Case]:
             simulate=partial(followed, part=INSTRUCTION, policy=Follower(world=_world(episodes), **policy)),
             stores=stores,
             asks=asks,
-            seconds=0.02 * episodes,
+            seconds=0.025 * episodes,
             measured={"statistic": MARGIN} if at_margin else {},
         )
 
@@ -64,22 +64,22 @@ def _image() -> list[Case]:
             simulate=partial(followed, part=IMAGE, policy=Follower(world=_world(episodes, held), picture=picture)),
             stores=stores,
             asks=asks,
-            seconds=0.015 * episodes,
+            seconds=0.05 * episodes,
             measured={"statistic": MARGIN} if picture == MARGIN else {},
         )
 
     margin = {YES: SIZE, NO: SIZE, covered("statistic"): COVERS}
     found = []
-    for episodes in (40, 100):
+    for episodes, stores in ((40, NULLS), (100, SOME * 2)):
         found += [
-            case("the scene explains 50 %, ignored", episodes, NULLS, {YES: NULL}, 0.5, 0.0),
-            case("50 %, followed by .25 (exactly at the margin)", episodes, NULLS, margin, 0.5, MARGIN),
+            case("the scene explains 50 %, ignored", episodes, stores, {YES: NULL}, 0.5, 0.0),
+            case("50 %, followed by .25 (exactly at the margin)", episodes, stores, margin, 0.5, MARGIN),
         ]
         for held, quoted in OPTIMAL.items():
             yes = floor(quoted) if episodes == 100 else None
             asks = {NO: SIZE} | ({YES: yes} if yes else {})
             found.append(
-                case(f"the best policy, the scene explains {100 * held:g} %", episodes, NULLS, asks, held, 1.0)
+                case(f"the best policy, the scene explains {100 * held:g} %", episodes, stores, asks, held, 1.0)
             )
     return found
 
@@ -91,7 +91,7 @@ def _power() -> list[Case]:
             group=GROUP.format("minimum detectable effects"),
             simulate=partial(followed, part=INSTRUCTION, policy=Follower(world=_world(episodes), swap=strength)),
             stores=SOME,
-            seconds=0.02 * episodes,
+            seconds=0.025 * episodes,
             episodes=episodes,
             strength=strength,
             detectable=DETECTABLE,

@@ -14,10 +14,11 @@ from validation.outcome import Outcome, happened
 from validation.second.disk import stored
 from validation.second.dumps import Dump
 from validation.second.models import LABEL, Models, all_stored, dumps_of
-from validation.strip import RIGOUR, rigour_of
+from validation.strip import FEW
 from validation.studies import study
 
 SEEDS = 10
+GOLDEN = 0.6180339887  # its multiples fill an interval evenly
 SECOND_DIFFERS, ANY_DIFFERS = "a second seed changes the verdict", "one of ten seeds changes the verdict"
 TAP, STORE, TARGET, PIXELS = (
     f"changes with {what}" for what in ("a further tap", "a third store", "a further label", "a tap of noisy pixels")
@@ -26,27 +27,22 @@ TAP, STORE, TARGET, PIXELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Near:
-    """Which verdict, and a store of which it is near its margin."""
+    """verdict  that is asked for;  between  strengths of the label, or shares of the chunk that contexts hold, of which
+    each store has another one: from nothing to what is always found"""
 
     verdict: str
     models: Models
+    between: tuple[float, float]
 
 
-def seeds(seed: int, near: Near, number: int = SEEDS, strength: float | None = None) -> Outcome:
-    """strength  of the label, or share of the chunk that contexts hold"""
-    with stored(_dump_near(seed, near, strength)) as store:
+def seeds(seed: int, near: Near, number: int = SEEDS) -> Outcome:
+    with stored(_dump_near(seed, near)) as store:
         answers = [
-            judge(store, rigour=replace(RIGOUR, seed=1000 * index + seed)).verdicts[near.verdict].verdict
+            judge(store, rigour=replace(FEW, permutations=99, seed=1000 * index + seed)).verdicts[near.verdict].verdict
             for index in range(number)
         ]
     second = {SECOND_DIFFERS} if answers[1] != answers[0] else set()
     return happened(*second, *({ANY_DIFFERS} if len(set(answers)) > 1 else ()))
-
-
-def judge_near(seed: int, near: Near, strength: float | None = None) -> Outcome:
-    """The verdict itself, once."""
-    with stored(_dump_near(seed, near, strength)) as store:
-        return Outcome.of(judge(store, rigour=rigour_of(seed)).verdicts[near.verdict])
 
 
 def added(seed: int, models: Models) -> Outcome:
@@ -92,11 +88,13 @@ def _firsts(dump: Dump) -> list[dict]:
     return list(found.values())
 
 
-def _dump_near(seed: int, near: Near, strength: float | None) -> Dump:
+def _dump_near(seed: int, near: Near) -> Dump:
+    low, high = near.between
+    strength = low + (high - low) * (GOLDEN * seed % 1)
     models = replace(near.models, number=1)
-    if strength is not None and near.verdict == "discriminative":
+    if near.verdict == "discriminative":
         models = replace(models, label=strength)
-    elif strength is not None:
+    else:
         models = replace(models, world=replace(models.world, held=strength))
     return _only(dumps_of(seed, models)[0], near.verdict)
 
