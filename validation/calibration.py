@@ -12,6 +12,7 @@ from multiprocessing.pool import Pool
 import numpy as np
 
 from mobile_vla.analysis.planted.worlds import World
+from validation.first.cases import WIDTH
 from validation.first.stores import discriminative, preserving
 from validation.outcome import Outcome
 from validation.second.chunk_cases import AT_MARGIN
@@ -39,7 +40,7 @@ def make_calibrations() -> dict[str, Calibration]:
     chunk = partial(Calibration, margin=EXPLAINED)
     found = {}
     for episodes, labels, actions in ((40, (1.0, 3.5), (0.6, 1.6)), (100, (1.0, 3.0), (0.3, 1.0))):
-        world = World(episodes=episodes)
+        world = World(episodes=episodes, width=WIDTH)
         found |= {
             f"first discriminative {episodes}": label(simulate=partial(discriminative, world=world), between=labels),
             f"first preserving {episodes}": chunk(simulate=partial(preserving, world=world), between=actions),

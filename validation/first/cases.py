@@ -23,6 +23,7 @@ from validation.rates import ALWAYS, HIGH_POWER, NEVER, NULL, SIZE, Bound
 
 SIZES, MANY, SOME = 2000, 400, 40  # stores of a case
 AT_MARGIN, AT_SPIKE = " (exactly at the margin)", " (exactly at the spike)"
+WIDTH = 512  # of contexts; simulated as 2,048 before, which takes twice as long
 SECONDS = {"discriminative": 0.0075, "preserving": 0.03}  # of one store, by episode
 SIGNALS = {"discriminative": (discriminative, "label"), "preserving": (preserving, "action")}
 
@@ -47,7 +48,7 @@ def _planted(verdict: str, episodes: int, strength: float, stores: int, what: st
     return Case(
         name=f"{episodes} episodes, strength {strength:.3g}{what}",
         group=verdict,
-        simulate=partial(simulate, world=World(**{"episodes": episodes, signal: strength})),
+        simulate=partial(simulate, world=World(**{"episodes": episodes, "width": WIDTH, signal: strength})),
         stores=stores,
         asks={P_SMALL if name == "p" else name: bound for name, bound in asks.items()},
         seconds=SECONDS[verdict] * episodes,
@@ -60,7 +61,7 @@ def _at_margin(verdict: str, episodes: int, stores: int, asks: Sequence[str]) ->
     return Case(
         name=f"{episodes} episodes{AT_MARGIN}",
         group=verdict,
-        simulate=partial(SIGNALS[verdict][0], world=World(episodes=episodes)),
+        simulate=partial(SIGNALS[verdict][0], world=World(episodes=episodes, width=WIDTH)),
         stores=stores,
         asks=dict.fromkeys(asks, SIZE),
         seconds=SECONDS[verdict] * episodes,
@@ -86,7 +87,7 @@ def _discriminative() -> list[Case]:
         Case(
             name="100 episodes, coded as XOR of two axes, strength 6",
             group="discriminative",
-            simulate=partial(discriminative, world=World(episodes=100, xor=6.0)),
+            simulate=partial(discriminative, world=World(episodes=100, width=WIDTH, xor=6.0)),
             stores=SOME,
             asks={MISSES: HIGH_POWER, NO: SIZE, YES: SIZE},
         ),
@@ -140,7 +141,7 @@ def _actionable() -> list[Case]:
         for episodes in (9, 20, 40, 100):
             stores = 80 if episodes == 100 else 100
             found += [
-                case(part, episodes, 0.0, 200, yes=NULL),
+                case(part, episodes, 0.0, 200 if episodes < 100 else 100, yes=NULL),
                 case(part, episodes, 0.25, 200 if episodes < 100 else 80, yes=SIZE, no=SIZE),
                 *(case(part, episodes, strength, SOME) for strength in (0.4, 0.6) if part == "instruction"),
                 case(part, episodes, 0.8, stores, **({"yes": HIGH_POWER} if episodes == 100 else {})),
@@ -167,8 +168,10 @@ def _actionable() -> list[Case]:
 
 
 def _whole() -> list[Case]:
-    unused = partial(judged, world=World(episodes=100, label=4.0), policy=Policy(instruction=0.0, image=0.0))
-    as_xor = partial(judged, world=World(episodes=100, xor=6.0), policy=Policy(instruction=0.8, image=0.8))
+    unused = partial(
+        judged, world=World(episodes=100, width=WIDTH, label=4.0), policy=Policy(instruction=0.0, image=0.0)
+    )
+    as_xor = partial(judged, world=World(episodes=100, width=WIDTH, xor=6.0), policy=Policy(instruction=0.8, image=0.8))
     whole = partial(Case, group="whole stores", stores=SOME, seconds=4.0)
     structural = partial(Case, group="whole stores", stores=80, asks={UNDECIDED: ALWAYS, YES: NEVER})
     return [
@@ -187,7 +190,10 @@ def _whole() -> list[Case]:
             simulate=partial(as_xor, verdict="actionable"),
             asks={YES: HIGH_POWER, MISSES: HIGH_POWER},
         ),
-        structural(name="5 episodes, strength 6", simulate=partial(discriminative, world=World(episodes=5, label=6.0))),
+        structural(
+            name="5 episodes, strength 6",
+            simulate=partial(discriminative, world=World(episodes=5, width=WIDTH, label=6.0)),
+        ),
         structural(name="all 40 episodes of one class", simulate=partial(one_class, episodes=40)),
         structural(
             name="6 recordings, each stored 5 times, strength 6",

@@ -54,7 +54,7 @@ def only_progress(seed: int, episodes: int, differ: bool) -> Outcome:
     """Contexts that hold progress and nothing else, and actions that follow from it up to a little noise of their own.
     differ: episodes are of different lengths, so that their frames do not lie at the same progress."""
     rng = np.random.default_rng([seed, 7])
-    planted = plant(World(episodes=episodes, nuisance=False, episode_sd=0.05), seed)
+    planted = plant(World(episodes=episodes, width=512, nuisance=False, episode_sd=0.05), seed)
     shift = differ * rng.uniform(-0.1, 0.1, (episodes, 1)) * np.sin(np.pi * planted.progress)
     progress = planted.progress + shift
     noise = 0.02 * rng.standard_normal(planted.actions.shape)
@@ -69,13 +69,13 @@ def only_progress(seed: int, episodes: int, differ: bool) -> Outcome:
 
 def one_class(seed: int, episodes: int) -> Outcome:
     """All episodes of one scenario."""
-    planted = plant(World(episodes=episodes, label=6.0), seed)
+    planted = plant(World(episodes=episodes, width=512, label=6.0), seed)
     return _discriminative(as_store(replace(planted, label=np.zeros_like(planted.label)), seed), seed)
 
 
 def copied_episodes(seed: int, episodes: int, copies: int) -> Outcome:
     """Few recordings, each stored several times under other names."""
-    planted = plant(World(episodes=episodes, label=6.0), seed)
+    planted = plant(World(episodes=episodes, width=512, label=6.0), seed)
     again = {
         name: np.repeat(getattr(planted, name), copies, axis=0) for name in ("vectors", "label", "actions", "course")
     }

@@ -43,7 +43,7 @@ def _equal() -> list[Case]:
                 seconds=0.07 * episodes,
                 measured={**MEASURES, "decoding difference": 0.0},
             )
-            for episodes, stores in ((20, 200), (40, 400), (100, 60))
+            for episodes, stores in ((20, 200), (40, 300), (100, 60))
         ),
         *(
             case(

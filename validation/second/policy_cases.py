@@ -70,7 +70,7 @@ def _image() -> list[Case]:
 
     margin = {YES: SIZE, NO: SIZE, covered("statistic"): COVERS}
     found = []
-    for episodes, stores in ((40, NULLS), (100, SOME * 2)):
+    for episodes, stores in ((40, NULLS), (100, 60)):
         found += [
             case("the scene explains 50 %, ignored", episodes, stores, {YES: NULL}, 0.5, 0.0),
             case("50 %, followed by .25 (exactly at the margin)", episodes, stores, margin, 0.5, MARGIN),
