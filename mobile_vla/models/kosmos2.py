@@ -21,6 +21,7 @@ from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextTransformer
 
 from mobile_vla.errors import UserError
 from mobile_vla.models import decoder
+from mobile_vla.models.activation import use_quick_gelu
 from mobile_vla.models.layouts import LAYOUTS, Sequence
 from mobile_vla.models.lora import AdapterConfig, apply_adapters
 from mobile_vla.preprocessing import Preprocessing, PreprocessingName
@@ -76,6 +77,7 @@ class Kosmos2Backbone(nn.Module):
         self.config = config
         self.layout = LAYOUTS[config.layout]
         self.model = model
+        use_quick_gelu(model)
         self.special_ids = special_ids
         self.compute_dtype = torch.float32
         self.action_token = nn.Parameter(_new_action_token(model))

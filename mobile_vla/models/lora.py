@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from mobile_vla.errors import UserError
+from mobile_vla.models.adapted import AdaptedLinear
 from mobile_vla.models.dropout import BitDropout
 
 TEXT_LINEARS = r"text_model\.model\.layers\.{layer}\.(?:self_attn\.(?:q|k|v|out)_proj|ffn\.fc[12])"
@@ -100,6 +101,7 @@ def apply_adapters(model: nn.Module, config: AdapterConfig, num_text_layers: int
         use_dora=config.dora,
         bias="none",
     )
+    lora._register_custom_module({nn.Linear: AdaptedLinear})
     inject_adapter_in_model(lora, model)
     for layer in model.modules():
         if isinstance(layer, LoraLayer):

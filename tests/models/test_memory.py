@@ -81,7 +81,8 @@ def test_recomputing_takes_less_and_more_frames_take_more(tiny):
         return trace_activations(skeleton, make_batch(skeleton, STEP, frames))
 
     assert activations(4, gradient_checkpointing=True) < 0.75 * activations(4)
-    assert activations(16) == pytest.approx(4 * activations(4), rel=0.1)
+    # What a step keeps once, whatever its frames (summed weights of adapted layers), is in all three.
+    assert activations(16) - activations(4) == pytest.approx(3 * (activations(8) - activations(4)), rel=0.05)
 
 
 def test_gradients_are_not_counted_as_activations(tiny):
