@@ -136,7 +136,8 @@ def _adjust(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence
         lost = {
             at: "undecided" for at in ("verdict", "at_half", "at_double") if p > ALPHA and getattr(verdict, at) == "yes"
         }
-        why = f"{verdict.why}; asked of {len(primary)} targets, p = {p:.3f}" if "verdict" in lost else verdict.why
+        corrected = f"{verdict.why}; corrected for {len(primary)} primary targets (Holm), p = {p:.3f}"
+        why = corrected if "verdict" in lost else verdict.why
         needed = verdict.n + 1 if "verdict" in lost else verdict.n_needed
         found[name] = target, replace(verdict, **{**lost, "p_yes": p, "n_needed": needed, "why": why}), decoding
     return found
@@ -151,7 +152,7 @@ def _note_missed(actionable: Verdict, discriminative: Verdict) -> Verdict:
 
 
 def _choose(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence[str], sample: Sample) -> Verdict:
-    """The verdict that speaks for the store: yes where one primary target is told, no where none can be."""
+    """The verdict that speaks for the store: yes where one primary target is decoded, no where none can be."""
     if not primary:
         unused = "; ".join(list_unused(sample).values())
         why = f"no label has a value for each episode: there is nothing to tell apart{unused and f' ({unused})'}"

@@ -77,6 +77,10 @@ class Ridge:
         shrunk = self.variances / (self.variances + penalty)
         return project_on(self.basis) + (self.vectors * shrunk) @ self.vectors.T
 
+    def left(self, penalty: float) -> Float[np.ndarray, "N N"]:
+        """I - H: what a fit leaves of the targets."""
+        return np.eye(len(self.vectors)) - self.hat(penalty)
+
     def updates(self, penalties: Iterable[float], spike: Spike) -> "list[Update]":
         """Of `hat(penalty)`, for each, by a spike that was added to the inputs, by Woodbury's identity.
 

@@ -22,7 +22,7 @@ from mobile_vla.analysis.verdicts.verdict import Verdict
 from mobile_vla.contexts.vectors import spread
 
 MOST_EPISODES = 200  # that are looked at: an even sample of more
-CONTROLS = 20  # random functions, of which the mean is told
+CONTROLS = 20  # random functions, the mean accuracy of which is reported
 
 
 def add_selectivity(

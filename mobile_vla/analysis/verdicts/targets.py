@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mobile_vla.analysis.sample import DIRECTION, Sample
+from mobile_vla.analysis.verdicts.balance import count_effective, fewest_effective, weigh_episodes
 from mobile_vla.analysis.verdicts.experts import find_relevance
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of, permutations
 from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST
@@ -148,13 +149,24 @@ def _find_obstacle(target: Target, values: np.ndarray, known: np.ndarray) -> str
 
 
 def _find_session_obstacle(target: Target, sample: Sample) -> str | None:
-    """Where no two episodes that may take each other's places differ, no p-value can be small."""
+    """Where episodes that may take each other's places hardly differ: no p-value could be small, or no accuracy exact.
+
+    What counts is sum of 4 n_0 n_1 / n over sessions (and texts, where they give the label away), see `balance`."""
     asked = target.asked
+    labels = target.codes[asked]
     texts = np.asarray(sample.instruction, object)[asked] if target.given_away else np.zeros(len(asked), int)
-    if can_permute(codes_of(sample.session[asked], texts), target.codes[asked]):
-        return None
+    cells = codes_of(sample.session[asked], texts)
     what = "session and instruction" if target.given_away else "session"
-    return f"{target.name} hardly differs within a {what}: what the session looked like may be all that is told"
+    if not can_permute(cells, labels):
+        return f"{target.name} hardly differs within a {what}: what the session looked like may be all that is decoded"
+    num = len(target.classes)
+    effective, fewest = count_effective(weigh_episodes(labels, cells, num)), fewest_effective(num)
+    if effective >= fewest - 1e-9:
+        return None
+    return (
+        f"{target.name} hardly differs within a {what}: these {len(asked)} episodes count as {effective:.1f} when "
+        f"compared within each {what}, and {fewest} are needed; record every {target.name} in each session"
+    )
 
 
 def _is_given_away(values: np.ndarray, texts: Sequence[str], known: Bool[np.ndarray, " E"]) -> bool:

@@ -36,6 +36,10 @@ class Answers(NamedTuple):
         """Where something speaks against a no that the statistic cannot see."""
         return Answers(*map(_or_undecided, self))
 
+    def never_yes(self) -> "Answers":
+        """Where what the statistic measures has another explanation."""
+        return Answers(*("undecided" if answer == "yes" else answer for answer in self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:

@@ -24,7 +24,8 @@ def test_a_label_that_is_there_is_a_yes():
     assert verdict.p_yes == 1 / 200
     assert "above 0.70 (p = 0.005)" in verdict.why
     assert decoding is not None
-    assert verdict.baselines["majority"] == verdict.baselines["progress"] == 0.5
+    assert verdict.baselines["majority"] == pytest.approx(0.5)
+    assert verdict.baselines["progress"] == pytest.approx(0.5)
     assert verdict.baselines["instruction"] < 0.75
 
 
@@ -33,7 +34,7 @@ def test_one_that_is_not_is_a_no_only_where_it_would_have_been_seen():
     assert many.verdict == "no"
     assert many.p_no is not None
     assert many.p_no <= 0.05
-    assert "no linear code this strong, with these 100 episodes" in many.why
+    assert "not shown by these 100 episodes: no linear code of 2 standard deviations along any direction" in many.why
     few, _ = judge_discriminative(*plant_asked(World(episodes=18), seed=1), RIGOUR)
     assert few.verdict == "undecided"
     assert few.n_needed is not None
@@ -71,9 +72,9 @@ def test_more_than_two_classes_are_told_and_not_told():
 
 @pytest.mark.parametrize(("accuracy", "counts"), [(0.5, [20, 20]), (0.85, [10, 30]), (1.0, [8, 8]), (0.6, [9, 9, 9])])
 def test_the_interval_holds_what_a_score_test_does_not_reject(accuracy, counts):
-    """By bisection: the accuracy a at which (seen - a) / (1.5 sd(a)) is the quantile of t."""
+    """By bisection: the accuracy a at which (seen - a) / (1.25 sd(a)) is the quantile of t."""
     low, high = score_interval(accuracy, np.array(counts))
-    effective = len(counts) ** 2 / sum(1 / count for count in counts) / 1.5**2
+    effective = len(counts) ** 2 / sum(1 / count for count in counts) / 1.25**2
     quantile = stats.t.ppf(0.95, sum(counts) - len(counts))
 
     def bound(sign: int) -> float:

@@ -73,7 +73,7 @@ def test_a_yes_that_does_not_survive_holm_is_undecided():
     found = _adjust({name: (target, replace(yes, target=name), None) for name in "ab"}, "ab")
     assert found["a"][1].verdict == "undecided"
     assert found["a"][1].p_yes == 0.06
-    assert found["a"][1].why.endswith("asked of 2 targets, p = 0.060")
+    assert found["a"][1].why.endswith("corrected for 2 primary targets (Holm), p = 0.060")
     assert found["a"][1].n_needed == 41
 
 
@@ -112,7 +112,8 @@ def test_every_branch_is_plain_json_and_a_sentence(world, policy):
         assert "nan" not in verdict.why
         assert "None" not in verdict.why
         if verdict.verdict == "undecided" and verdict.statistic is not None:
-            assert (verdict.n_needed or 0) > verdict.n
+            assert verdict.n_needed is None or verdict.n_needed > verdict.n
+            assert verdict.n_needed is not None or "need not decide it" in verdict.why
 
 
 def test_copies_of_six_recordings_are_no_thirty_episodes():
