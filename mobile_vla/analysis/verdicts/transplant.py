@@ -45,7 +45,7 @@ GRID = (8.0, 4.0, 2.0, 1.41, 1.0, 0.71, 0.5, 0.35, 0.25)  # times the spread of 
 TYPICAL = GRID.index(1.0)  # down to here codes must be found for a no
 DEALS = 5
 # Planted are codes a little weaker than what a no speaks of. At the full strength p <= .05 came in 6.1 % (4.2 to 8.9)
-# of 407 stores whose label is coded at exactly 2 sd (40 episodes, power-law spectrum, component 100 of 256) and in 4.9 %
+# of 407 stores whose label is coded at exactly 2 sd (40 episodes, power-law spectrum, component 100 of 256), in 4.9 %
 # of 285 with a flat spectrum; at this strength in 2.3 % (1.1 to 4.9) of 260 of the former.
 PLANTED = 0.95
 MOST = 10  # times `rigour.spikes`, that are drawn where p is near .05: else the seed decides
