@@ -208,8 +208,8 @@ def _explain(
     )
     if answer == "yes":
         return (
-            f"{reached} on held-out episodes, above {target.margin:.2f} (p = {found.p_yes:.3f}) and better than all "
-            "that knows no context"
+            f"{reached} on held-out episodes, above {target.margin:.2f} (p = {found.p_yes:.3f}) and better than every "
+            "baseline that sees no context"
         )
     if answer == "no":
         return f"{reached}, below {target.margin:.2f}; {_say_found(found.planted, n)}"

@@ -72,9 +72,9 @@ def test_more_than_two_classes_are_told_and_not_told():
 
 @pytest.mark.parametrize(("accuracy", "counts"), [(0.5, [20, 20]), (0.85, [10, 30]), (1.0, [8, 8]), (0.6, [9, 9, 9])])
 def test_the_interval_holds_what_a_score_test_does_not_reject(accuracy, counts):
-    """By bisection: the accuracy a at which (seen - a) / (1.25 sd(a)) is the quantile of t."""
+    """By bisection: the accuracy a at which (seen - a) / (1.2 sd(a)) is the quantile of t."""
     low, high = score_interval(accuracy, np.array(counts))
-    effective = len(counts) ** 2 / sum(1 / count for count in counts) / 1.25**2
+    effective = len(counts) ** 2 / sum(1 / count for count in counts) / 1.2**2
     quantile = stats.t.ppf(0.95, sum(counts) - len(counts))
 
     def bound(sign: int) -> float:
