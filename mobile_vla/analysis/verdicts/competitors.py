@@ -29,6 +29,7 @@ from mobile_vla.analysis.verdicts.ridge import Ridge, standardise
 from mobile_vla.analysis.verdicts.verdict import ALPHA, NADEAU_BENGIO
 from mobile_vla.analysis.verdicts.wording import find_runs, find_words
 
+READERS = ("instruction", "key words")
 NOTHING = 1e-9  # of the variance: what is less is the same in all episodes of a cell
 REACHES = (2.0, 6.0)  # episodes: how far the recording order's kernel looks
 CLEAR = 2.5  # standard errors at which a word goes with a class

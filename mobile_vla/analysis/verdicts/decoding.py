@@ -26,10 +26,10 @@ from mobile_vla.analysis.verdicts.transplant import Transplants, plant_codes
 PENALTY = 0.03  # of the mean squared length; from .003 to .3 the accuracy on planted contexts is the same
 QUADRATIC_COMPONENTS = 20  # principal components, products of which the quadratic kernel sees
 # On standard errors of an accuracy that is the mean over many deals. Simulated over stores with flat and with power-law
-# spectra, 16 to 160 episodes, one to ten sessions, labels at random and 90 % confounded with the session (n = 350 to 400
-# a case): its standard deviation is .7 to 1.13 times that of as many independent decisions, so that with 1.1 up to 5.9 %
-# of stores lie above the interval and up to 6.2 below, with 1.25 up to 3.8 and 4.5 (nominal 5). The 1.5 of a single
-# deal (Nadeau and Bengio 2003) left 2.0 and 2.8 %, and 40 episodes with a label of strength 4 a yes in 53 % of stores.
+# spectra, 16 to 160 episodes, one to ten sessions, labels at random and 90 % confounded with the session (350 to 400
+# stores a case): its standard deviation is .7 to 1.13 times that of as many independent decisions, so that with 1.1 up
+# to 5.9 % of stores lie above the interval and up to 6.2 below, with 1.25 up to 3.8 and 4.5 (nominal 5). The 1.5 of a
+# single deal (Nadeau and Bengio 2003) left 2.0 and 2.8 %, and 40 episodes with a label of strength 4 were a yes in 53 %.
 INFLATION = 1.2
 MANY = 200  # episodes
 ESTIMATE = 10  # times `rigour.deals`, that the estimate is the mean of: they cost little, and another seed changes less

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.competitors import Competitor, find_competitors
+from mobile_vla.analysis.verdicts.competitors import READERS, Competitor, find_competitors
 from mobile_vla.analysis.verdicts.decoding import INFLATION, Asked, Decoding, decode
 from mobile_vla.analysis.verdicts.new_sessions import generalise
 from mobile_vla.analysis.verdicts.recording_order import find_places, p_of_order
@@ -42,15 +42,26 @@ class Doubts:
     """What speaks against a yes beside the statistic.
 
     competitors  all that has to be beaten;  order  p-value of neighbours in the recording order that share the label,
-    None where sessions are known
+    None where sessions are known;  margin  of the verdict
+
+    Words that decode the label above the margin speak against a yes even where the contexts do better: contexts hold
+    the instruction, and a language model reads words that a classifier saw in three episodes (five synonyms a class,
+    40 episodes: the words reach .89, the contexts 1.0, by the text alone).
     """
 
     competitors: tuple[Competitor, ...]
     order: float | None
+    margin: float
 
     @property
     def unbeaten(self) -> list[Competitor]:
         return [competitor for competitor in self.competitors if not competitor.beaten]
+
+    @property
+    def readable(self) -> Competitor | None:
+        """The best reader of the instruction, where it decodes the label above the margin."""
+        best = max((one for one in self.competitors if one.name in READERS), key=lambda one: one.accuracy)
+        return best if best.accuracy >= self.margin else None
 
     @property
     def follows_order(self) -> bool:
@@ -60,6 +71,12 @@ class Doubts:
         """Empty where there is none."""
         if self.follows_order:
             return f"the label follows the order of recording (p = {self.order:.3f}): {INSEPARABLE}"
+        if self.readable:
+            return (
+                f"the instruction alone decodes it ({self.readable.name}, balanced accuracy "
+                f"{self.readable.accuracy:.2f}), and the contexts hold the instruction: record each class under the "
+                "same instruction"
+            )
         if not self.unbeaten:
             return ""
         least = min(self.unbeaten, key=lambda one: one.bound)
@@ -90,6 +107,7 @@ def judge_discriminative(
     doubts = Doubts(
         competitors=tuple(find_competitors(found.correct[asked.chosen], sample, asked, sessions=several)),
         order=None if several else p_of_order(asked.labels, find_places(sample)[asked.chosen], asked.cells),
+        margin=target.margin,
     )
     baselines = {one.name: one.accuracy for one in doubts.competitors}
     baselines |= {name: _accuracy_of(known, sample, target, rigour, asked) for name, known in (others or {}).items()}

@@ -90,6 +90,17 @@ def test_a_label_that_is_read_from_the_words_of_unique_sentences_is_no_yes(words
     assert judge_names(replace(sample, instruction=tuple(shuffled)), vectors, target)[0].verdict == "yes"
 
 
+def test_words_that_a_classifier_reads_badly_are_no_yes_either():
+    """Eight words a class: each is in few episodes, and the contexts do better than all that is learnt from them."""
+    sample, vectors, target = plant_asked(replace(STRONG, episodes=80))
+    rng = np.random.default_rng(1)
+    texts = tuple(f"go {'ab'[code]}{rng.integers(8)} number{place}" for place, code in enumerate(target.codes))
+    verdict, _ = judge_names(replace(sample, instruction=texts), vectors, target)
+    assert max(verdict.baselines[name] for name in ("instruction", "key words")) >= 0.7
+    assert verdict.verdict == "undecided"
+    assert "the instruction alone decodes it" in verdict.why
+
+
 def test_a_label_that_follows_the_order_of_recording_is_no_yes():
     sample, vectors, target = plant_asked(STRONG)
     order = np.argsort(np.argsort(target.codes, kind="stable"), kind="stable")  # recorded one class after the other
