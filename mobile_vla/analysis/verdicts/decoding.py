@@ -29,7 +29,7 @@ QUADRATIC_COMPONENTS = 20  # principal components, products of which the quadrat
 # spectra, 16 to 160 episodes, one to ten sessions, labels at random and 90 % confounded with the session (350 to 400
 # stores a case): its standard deviation is .7 to 1.13 times that of as many independent decisions, so that with 1.1 up
 # to 5.9 % of stores lie above the interval and up to 6.2 below, with 1.25 up to 3.8 and 4.5 (nominal 5). The 1.5 of a
-# single deal (Nadeau and Bengio 2003) left 2.0 and 2.8 %, and 40 episodes with a label of strength 4 were a yes in 53 %.
+# single deal (Nadeau and Bengio 2003) left 2.0 and 2.8 %; 40 episodes with a label of strength 4 were a yes in 53 %.
 INFLATION = 1.2
 MANY = 200  # episodes
 ESTIMATE = 10  # times `rigour.deals`, that the estimate is the mean of: they cost little, and another seed changes less

@@ -94,14 +94,16 @@ def test_a_label_that_is_the_session_cannot_be_told_from_it(sampled):
     assert declare_targets(sample)[0].name == "pattern"
 
 
-def test_few_episodes_that_differ_within_sessions_are_too_few_for_an_accuracy(sampled):
+@pytest.mark.parametrize(("others", "enough"), [(2, False), (4, True)])
+def test_few_episodes_that_differ_within_sessions_are_too_few_for_an_accuracy(sampled, others, enough):
     """Two of each day's twenty are of the other class: 4 * 18 * 2 / 20 a day, 14.4 in all, where 16 are needed."""
     days = ["mon"] * 20 + ["tue"] * 20
-    values = ["a"] * 18 + ["b"] * 2 + ["b"] * 18 + ["a"] * 2
-    found = make_target(sampled({"scenario": values, "session": days}), "scenario")
-    assert "40 episodes count as 14.4 when compared within each session, and 16 are needed" in (found.why_not or "")
-    values[16:18] = ["b", "b"]
-    assert make_target(sampled({"scenario": values, "session": days}), "scenario").why_not is None
+    values = ["a"] * (20 - others) + ["b"] * 20 + ["a"] * others
+    why_not = make_target(sampled({"scenario": values, "session": days}), "scenario").why_not
+    if enough:
+        assert why_not is None
+    else:
+        assert "40 episodes count as 14.4 when compared within each session, and 16 are needed" in (why_not or "")
 
 
 def test_a_misspelt_name_is_told_what_is_near(sampled):
