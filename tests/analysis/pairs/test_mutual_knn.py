@@ -25,10 +25,17 @@ def test_value_and_interval_are_those_of_a_plain_search():
     right = left + draw(1, episodes=14, width=6)
     pair = pair_of(left, right)
     assert choose_k(pair) == 3
-    means = plain_overlap(left, right, 3)
     found = find_mutual_knn(pair)
-    assert found.value == pytest.approx(means.mean())
-    assert found.ci[0] == pytest.approx(means.mean() - 1.7709 * means.std(ddof=1) / np.sqrt(14), rel=1e-4)
+    assert found.value == pytest.approx(plain_overlap(left, right, 3).mean())
+    without = [plain_overlap(*(np.delete(side, e, axis=0) for side in (left, right)), 3).mean() for e in range(14)]
+    error = np.sqrt(13 / 14 * ((np.array(without) - np.mean(without)) ** 2).sum())
+    assert found.ci[0] == pytest.approx(found.value - 1.7709 * error, rel=1e-4)
+
+
+def test_permuted_is_the_measure_of_the_exchanged_episodes():
+    left = draw(0, episodes=14, width=6)
+    right = left + draw(1, episodes=14, width=6)
+    pair = pair_of(left, right)
     orders = np.array([np.random.default_rng(seed).permutation(14) for seed in range(3)])
     expected = [plain_overlap(left, right[order], 3).mean() for order in orders]
     np.testing.assert_allclose(find_permuted_knn(pair, orders), expected)
