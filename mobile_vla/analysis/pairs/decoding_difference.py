@@ -1,25 +1,30 @@
 """From which of two stores can more be decoded? The paired difference, episode by episode.
 
-In: how well each store's probe did on the same held-out episodes, in the same folds. Out: a `Difference`, left less
-right. That one store passes a test and the other does not says nothing about their difference; this does.
+In: how well each store's probe did on the same held-out episodes, averaged over the same deals of folds. Out: a
+`Difference`, the first store less the second. That one store passes a test and the other does not says nothing about
+their difference; this does.
 
-    left better, right better   the interval excludes 0, and so large a difference is no chance (p <= .05)
+    left better, right better   so large a difference is no chance: p <= .05, after adjusting for the declared questions
     alike                       the whole interval lies within the margin, either side; so does a sure small difference
     undecided                   everything else, with the number of episodes that would decide
 
-Standard errors x 1.5, as the folds share their training episodes (Nadeau and Bengio 2003); 90 % intervals.
+p and the interval are Student's t of one standard error, that of the episodes' differences x 1.5: the folds share their
+training episodes (Nadeau and Bengio 2003), however often they are dealt. Exchanging the two stores' errors of random
+episodes instead takes errors of one training set for independent ones: of two equal models 13 to 19 % were told apart.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import stats
 
-from mobile_vla.analysis.pairs.measure import Estimate, jackknife
+from mobile_vla.analysis.pairs.matching import NAMES
 from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST, NADEAU_BENGIO, count_needed, interval
+from mobile_vla.plural import plural
 
 MARGIN_R2, MARGIN_ACCURACY = 0.05, 0.10  # differences of less do not matter
 
@@ -28,30 +33,77 @@ Answer = Literal["left better", "right better", "alike", "undecided"]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """value  left less right, of `measure`;  ci  its 90 % interval;  p  of episodes whose two sides are exchanged
-    left, right  each one's own;  chance  what 95 % of the exchanges stay below, either side
+    """value  of `measure`, the first store's less the second's;  ci  its 90 % interval;  error  its standard error
+    p      adjusted for all declared questions;  p_raw  of this one alone (equal before the adjustment)
+    left, right  each one's own;  names  what the two are called in sentences
+    apart  (n,) what each episode adds to the difference, beyond the mean;  used  (n,) indices of these episodes
+    needs  why `n_needed` is None
+    exploratory  not among the declared questions: described, and never decided
     """
 
     verdict: Answer
     measure: str
     value: float | None
     ci: tuple[float, float] | None
+    error: float | None = None
+    freedom: float | None = None
     margin: float
     p: float | None
+    p_raw: float | None
     n: int
     n_needed: int | None
+    needs: str | None = None
     left: float | None
     right: float | None
-    chance: float | None
     why: str
+    names: tuple[str, str] = NAMES
     unit: str = "episodes"
+    questions: int = 1
+    exploratory: bool = False
+    apart: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    used: Int[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, int), repr=False, compare=False)
+
+    @property
+    def words(self) -> str:
+        """The verdict with the stores' names."""
+        better = {"left better": self.names[0], "right better": self.names[1]}
+        told = f"{better[self.verdict]} better" if self.verdict in better else str(self.verdict)
+        return f"{told} (exploratory)" if self.exploratory else told
+
+    def decide(self, p: float, questions: int) -> "Difference":
+        """With the p-value adjusted for so many declared questions."""
+        if self.value is None or self.ci is None:
+            return replace(self, questions=questions)
+        verdict, why = _answer(self.ci, self.margin, p, self.p_raw, questions, self.names, self.n)
+        return self._with_count(replace(self, verdict=verdict, why=why, p=p, questions=questions))
+
+    def explore(self) -> "Difference":
+        """Among questions that were not declared: the interval is told, and nothing is decided."""
+        if self.value is None or self.ci is None:
+            return replace(self, exploratory=True)
+        told = f"{_tell(self.ci)}, p = {self.p_raw:.3f} before any adjustment; this pair was not declared beforehand"
+        return self._with_count(replace(self, verdict="undecided", why=told, exploratory=True))
 
     def to_plain(self) -> dict[str, Any]:
-        """For json. A difference has no ceiling; its floor is what exchanged episodes give."""
-        plain = {**asdict(self), "ci": self.ci and list(self.ci), "ceiling": None}
-        chance = plain.pop("chance")
-        how = "left and right of random episodes exchanged; p95 of the size"
-        return plain | {"floor": None if chance is None else {"value": 0.0, "p95": chance, "how": how}}
+        """For json. A difference has no ceiling; its floor is what equal models give."""
+        hidden = ("apart", "used", "names", "freedom")
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in hidden}
+        floor = None
+        if self.error is not None:
+            floor = {
+                "value": 0.0,
+                "p95": float(stats.t.ppf(1 - ALPHA / 2, self.freedom)) * self.error,
+                "how": "of equal models: what 95 % of the differences stay below, either side, by Student's t",
+            }
+        return plain | {"ci": self.ci and list(self.ci), "words": self.words, "ceiling": None, "floor": floor}
+
+    @staticmethod
+    def _with_count(found: "Difference") -> "Difference":
+        if found.verdict != "undecided":
+            return replace(found, n_needed=None, needs="decided by these episodes")
+        assert found.error is not None
+        needed = count_needed(found.error * math.sqrt(found.n), found.margin)
+        return replace(found, n_needed=max(needed, found.n + 1), needs=None)
 
 
 def compare_r2(
@@ -61,30 +113,27 @@ def compare_r2(
     right_baseline: Float[np.ndarray, " E"],
     *,
     margin: float = MARGIN_R2,
-    permutations: int = 999,
-    seed: int = 0,
+    names: tuple[str, str] = NAMES,
 ) -> Difference:
     """Of the action chunk beyond the baseline: R^2 = 1 - squared errors with the context / without it.
 
     left, right  (E,) squared errors of each held-out episode with the context;  *_baseline  without it. NaN in any:
-    the episode is left out.
+    the episode is left out. The difference of the two ratios is linearised (delta method): an episode with errors a and
+    baseline b adds -(a - (1 - R^2) b) / mean(b).
     """
     sums = np.stack([left, left_baseline, right, right_baseline])
-    sums = sums[:, np.isfinite(sums).all(axis=0)]
+    used = np.flatnonzero(np.isfinite(sums).all(axis=0))
+    sums = sums[:, used]
     measure = "R^2 beyond the baseline"
-    if sums.shape[1] < FEWEST:
-        return _too_few(measure, margin, sums.shape[1])
-    both = _r2_of(sums.sum(axis=1))
-    estimate = jackknife(
-        float(both[0] - both[1]),
-        -np.diff(_r2_of(sums.sum(axis=1, keepdims=True) - sums), axis=0)[0],
-        factor=NADEAU_BENGIO,
-    )
-    flips = _draw_flips(sums.shape[1], permutations, seed)
-    moved = (sums[2:] - sums[:2]) @ flips.T  # (2, K)
-    totals = sums.sum(axis=1)[:, None]
-    found = -np.diff(_r2_of(np.concatenate([totals[:2] + moved, totals[2:] - moved])), axis=0)[0]
-    return _conclude(measure, estimate, margin, found, both)
+    count = len(used)
+    if count < FEWEST:
+        return _too_few(measure, margin, count, names)
+    errors, base = sums[0::2], sums[1::2]
+    both = 1 - errors.sum(axis=1) / base.sum(axis=1)
+    adds = -(errors - (1 - both[:, None]) * base) / base.mean(axis=1, keepdims=True)
+    apart = adds[0] - adds[1]
+    error = NADEAU_BENGIO * float(apart.std(ddof=1)) / math.sqrt(count)
+    return _conclude(measure, both, error, count - 1, margin, names, apart, used)
 
 
 def compare_accuracy(
@@ -93,19 +142,20 @@ def compare_accuracy(
     target: Int[np.ndarray, " E"],
     *,
     margin: float = MARGIN_ACCURACY,
-    permutations: int = 999,
-    seed: int = 0,
+    names: tuple[str, str] = NAMES,
 ) -> Difference:
-    """Of a classifier: (E,) 0 to 1, whether each held-out episode was put into its class; NaN in either: left out.
+    """Of a classifier: (E,) 0 to 1, in what share of the deals each held-out episode was put into its class; NaN in
+    either: left out.
 
-    target  (E,) class of each episode. Balanced: the mean over the classes of their mean differences.
+    target  (E,) class of each episode. Balanced: the mean over the classes of their mean differences; the degrees of
+    freedom are Satterthwaite's, of a sum of one variance a class.
     """
-    known = np.isfinite(left) & np.isfinite(right)
-    left, right, target = left[known], right[known], np.unique(target[known], return_inverse=True)[1]
+    used = np.flatnonzero(np.isfinite(left) & np.isfinite(right))
+    left, right, target = left[used], right[used], np.unique(target[used], return_inverse=True)[1]
     counts = np.bincount(target)
     measure = "balanced accuracy"
     if not len(counts) or counts.min() < FEWEST:
-        return _too_few(measure, margin, len(target), of_class=int(counts.min()) if len(counts) else 0)
+        return _too_few(measure, margin, len(target), names, of_class=int(counts.min()) if len(counts) else 0)
     weights = (1 / (counts * len(counts)))[target]
     apart = left - right
     means = np.bincount(target, weights=apart) / counts
@@ -114,12 +164,10 @@ def compare_accuracy(
     # without a difference are not proof that there is none.
     variances = (squares + 1) / (counts + 1) / counts / len(counts) ** 2
     error = NADEAU_BENGIO * math.sqrt(float(variances.sum()))
-    value = float(weights @ apart)
-    flips = _draw_flips(len(target), permutations, seed)
-    found = (1 - 2 * flips) @ (weights * apart)
+    freedom = float(variances.sum() ** 2 / (variances**2 / (counts - 1)).sum())
     both = np.array([weights @ left, weights @ right])
-    ci = interval(value, error, len(target) - len(counts))
-    return _conclude(measure, Estimate(value=value, ci=ci, error=error, n=len(target)), margin, found, both)
+    beyond = (apart - means[target]) * weights * len(target)
+    return _conclude(measure, both, error, freedom, margin, names, beyond, used)
 
 
 def summarize(differences: Mapping[str, Difference]) -> dict[str, Any] | None:
@@ -130,52 +178,76 @@ def summarize(differences: Mapping[str, Difference]) -> dict[str, Any] | None:
     return {"target": target, **first.to_plain(), "parts": {name: one.to_plain() for name, one in differences.items()}}
 
 
-def _r2_of(sums: np.ndarray) -> np.ndarray:
-    """(4, ...) to left's and right's."""
-    return 1 - sums[0::2] / sums[1::2]
-
-
-def _draw_flips(count: int, number: int, seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, 5]).integers(0, 2, (number, count))
-
-
 def _conclude(
-    measure: str, estimate: Estimate, margin: float, exchanged: Float[np.ndarray, " K"], both: Float[np.ndarray, "2"]
+    measure: str,
+    both: Float[np.ndarray, "2"],
+    error: float,
+    freedom: float,
+    margin: float,
+    names: tuple[str, str],
+    apart: Float[np.ndarray, " n"],
+    used: Int[np.ndarray, " n"],
 ) -> Difference:
-    """exchanged: the difference with the two sides of random episodes exchanged;  both: left's value and right's."""
-    # What differs by rounding alone is as large as the observed difference, not smaller.
-    p = float((1 + (np.abs(exchanged) >= abs(estimate.value) - 1e-12).sum()) / (len(exchanged) + 1))
-    answer, why = _answer(estimate.ci, margin, p)
-    return Difference(
-        verdict=answer,
+    """both: the first store's value and the second's."""
+    value = float(both[0] - both[1])
+    tiny = np.finfo(float).tiny  # where no two episodes differ in their difference
+    p = float(2 * stats.t.sf(abs(value) / max(error, tiny), freedom))
+    found = Difference(
+        verdict="undecided",
         measure=measure,
-        value=estimate.value,
-        ci=estimate.ci,
+        value=value,
+        ci=interval(value, error, freedom),
+        error=error,
+        freedom=freedom,
         margin=margin,
         p=p,
-        n=estimate.n,
-        n_needed=count_needed(estimate.error * math.sqrt(estimate.n), margin) if answer == "undecided" else None,
+        p_raw=p,
+        n=len(used),
+        n_needed=None,
         left=float(both[0]),
         right=float(both[1]),
-        chance=float(np.quantile(np.abs(exchanged), 1 - ALPHA)),
-        why=why,
+        why="",
+        names=names,
+        apart=apart,
+        used=used,
     )
+    return found.decide(p, 1)
 
 
-def _answer(ci: tuple[float, float], margin: float, p: float) -> tuple[Answer, str]:
+def _tell(ci: tuple[float, float]) -> str:
+    return f"[{ci[0]:+.3f}, {ci[1]:+.3f}]".replace("-", "−")
+
+
+def _answer(
+    ci: tuple[float, float],
+    margin: float,
+    p: float,
+    p_raw: float | None,
+    questions: int,
+    names: tuple[str, str],
+    n: int,
+) -> tuple[Answer, str]:
     low, high = ci
-    told = f"left less right lies in [{low:+.3f}, {high:+.3f}]"
+    told = f"difference ({names[0]} - {names[1]}): {_tell(ci)}"
+    by_chance = f"p = {p:.3f}"
+    if questions > 1:
+        by_chance += f", adjusted for {questions} declared questions"
     if -margin < low and high < margin:
         return "alike", f"{told}, within {margin:g} either side"
-    if p <= ALPHA and low > 0:
-        return "left better", f"{told}, above 0 (p = {p:.3f})"
-    if p <= ALPHA and high < 0:
-        return "right better", f"{told}, below 0 (p = {p:.3f})"
-    return "undecided", f"{told}, which neither excludes 0 with p <= {ALPHA:g} nor lies within {margin:g} (p = {p:.3f})"
+    if p <= ALPHA:
+        return ("left better" if low > 0 else "right better"), f"{told}, {by_chance}"
+    shown = f"a difference is not shown by these {n} episodes ({by_chance})"
+    if p_raw is not None and p_raw <= ALPHA:
+        shown = f"not enough for {questions} declared questions: p = {p_raw:.3f}, adjusted {p:.3f}"
+    return "undecided", f"{told}; {shown}, nor is one of more than {margin:g} excluded"
 
 
-def _too_few(measure: str, margin: float, count: int, of_class: int | None = None) -> Difference:
-    there = f"{count} episodes" if of_class is None else f"{of_class} episodes of the rarest class"
+def _too_few(
+    measure: str, margin: float, count: int, names: tuple[str, str], of_class: int | None = None
+) -> Difference:
+    rarest = count if of_class is None else of_class
+    there = plural(rarest, "episode") + ("" if of_class is None else " of the rarest class")
+    needed = math.ceil(count * FEWEST / rarest) if rarest else None
     return Difference(
         verdict="undecided",
         measure=measure,
@@ -183,10 +255,12 @@ def _too_few(measure: str, margin: float, count: int, of_class: int | None = Non
         ci=None,
         margin=margin,
         p=None,
+        p_raw=None,
         n=count,
-        n_needed=None,
+        n_needed=None if needed is None else max(needed, count + 1),
+        needs=None if needed is not None else "a class without episodes does not come with more of the others",
         left=None,
         right=None,
-        chance=None,
         why=f"both probes were scored on {there}; at least {FEWEST} are needed",
+        names=names,
     )

@@ -94,6 +94,6 @@ def _wasserstein(left: np.ndarray, right: np.ndarray) -> float:
 
 DISTRIBUTIONS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], float]]] = {
     "ks": ("largest distance of the two distribution functions", _ks),
-    "kl": ("Kullback-Leibler divergence of right's histogram from left's, nats", _kl),
-    "wasserstein": ("earth mover's distance in left's standard deviations", _wasserstein),
+    "kl": ("Kullback-Leibler divergence of the second store's histogram from the first's, nats", _kl),
+    "wasserstein": ("earth mover's distance in the first store's standard deviations", _wasserstein),
 }

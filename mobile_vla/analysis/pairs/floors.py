@@ -2,8 +2,8 @@
 
 In: a measure, and what it is to be held against. Out: a `Measure` with its floor and ceiling.
 
-    floor    whole episodes of right exchanged, those of one session among themselves: everything that two stores share
-             because of progress and of the session stays, what belongs to the episode is gone
+    floor    whole episodes of the second store exchanged, those of one session among themselves: everything that two
+             stores share because of progress and of the session stays, what belongs to the episode is gone
     ceiling  where a store has rows under a paraphrase of the instruction, these against its own; else random halves of
              its dimensions against each other, which is low for a store whose dimensions are independent
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from mobile_vla.analysis.pairs.matching import NAMES
 from mobile_vla.analysis.pairs.measure import Ceiling, Estimate, Floor, Measure
 from mobile_vla.analysis.pairs.pair import Pair, make_pair
 from mobile_vla.analysis.sample import Sample
@@ -85,8 +86,11 @@ def find_views(left: Sample, right: Sample, tap: str, pair: Pair, seed: int) -> 
     return Views(pairs=halves, how="random halves of the dimensions against each other")
 
 
-def find_ceiling(measure: Callable[[Pair], Estimate | None], views: Views) -> Ceiling | None:
+def find_ceiling(
+    measure: Callable[[Pair], Estimate | None], views: Views, names: tuple[str, str] = NAMES
+) -> Ceiling | None:
     """None where no view of a store varies at all."""
+    called = dict(zip(("left", "right"), names, strict=True))
     parts = {}
     for name, pairs in views.pairs.items():
         known = [estimate.value for estimate in map(measure, pairs) if estimate is not None]
@@ -94,7 +98,8 @@ def find_ceiling(measure: Callable[[Pair], Estimate | None], views: Views) -> Ce
             parts[name] = float(np.mean(known))
     if not parts:
         return None
-    which = f"the lower of {' and '.join(parts)}" if len(parts) > 1 else f"of {next(iter(parts))} alone"
+    told = [called[name] for name in parts]
+    which = f"the lower of {' and '.join(told)}" if len(told) > 1 else f"of {told[0]} alone"
     return Ceiling(value=min(parts.values()), how=f"{views.how}, {which}", parts=parts)
 
 
@@ -105,6 +110,7 @@ def find_measure(
     views: Views,
     count: int,
     seed: int,
+    names: tuple[str, str] = NAMES,
 ) -> Measure | str:
     """The estimate with its floor and ceiling; in words where a side has no structure."""
     estimate = measure(pair)
@@ -113,4 +119,4 @@ def find_measure(
     orders, how = draw_orders(pair, count, seed)
     chance = permuted(pair, orders)
     assert chance is not None, "an estimate without its permutations"
-    return Measure(estimate=estimate, floor=find_floor(chance, how), ceiling=find_ceiling(measure, views))
+    return Measure(estimate=estimate, floor=find_floor(chance, how), ceiling=find_ceiling(measure, views, names))

@@ -25,6 +25,7 @@ from mobile_vla.plural import plural
 ACTION_STEP, PROGRESS_STEP = 1e-3, 5e-3  # what dumps lose by rounding
 MOST_MISALIGNED = 0.2  # of an episode's rows: above, it is another episode of the same name
 MOST_VALUES = 2**26  # of a sample: wide taps are compared over fewer episodes
+NAMES = ("A", "B")  # of two stores, where nothing better is known
 UNNAMED = "component_"  # before the number of an action component whose name is not known
 
 Key = tuple[Any, ...]
@@ -38,6 +39,7 @@ class Matching:
     misaligned      why rows of the same name are not the same -> how many
     contradicted    label -> episodes for which the two stores know different values
     by              what a row goes by
+    names           what the two are called in sentences
     """
 
     left: Sample
@@ -49,12 +51,13 @@ class Matching:
     misaligned: Mapping[str, int]
     contradicted: Mapping[str, int]
     by: str
+    names: tuple[str, str] = NAMES
 
     @property
     def sentence(self) -> str:
         told = (
-            f"{self.rows:,} of {self.of_left:,} rows of left and of {self.of_right:,} of right matched by {self.by}, "
-            f"from {self.episodes:,} episodes"
+            f"{self.rows:,} of {self.of_left:,} rows of {self.names[0]} and of {self.of_right:,} of {self.names[1]} "
+            f"matched by {self.by}, from {self.episodes:,} episodes"
         )
         if self.misaligned:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.misaligned.items())
@@ -79,10 +82,12 @@ class Matching:
         }
 
 
-def match_stores(left: Store, right: Store, tap: str = "context", most: int = MOST_EPISODES) -> Matching | str:
+def match_stores(
+    left: Store, right: Store, tap: str = "context", most: int = MOST_EPISODES, names: tuple[str, str] = NAMES
+) -> Matching | str:
     """Of the rows as recorded; both samples are without episodes that are copies of another in either."""
     stores = (left, right)
-    missing = [name for name, store in zip(("left", "right"), stores, strict=True) if tap not in store.taps]
+    missing = [name for name, store in zip(names, stores, strict=True) if tap not in store.taps]
     if missing:
         return f"no tap '{tap}' in {' and '.join(missing)}"
     own = [store.select() for store in stores]
@@ -112,9 +117,10 @@ def match_stores(left: Store, right: Store, tap: str = "context", most: int = MO
         misaligned=dict(misaligned.most_common()),
         contradicted=_find_contradicted(*samples),
         by="episode, frame and instruction" if len(by) == 3 else "episode and frame, as their instructions all differ",
+        names=names,
     )
-    names = left.column("episode")[pairs[:, 0]]
-    if len(set(names[whole])) > len(set(names)) / 2:
+    episode_names = left.column("episode")[pairs[:, 0]]
+    if len(set(episode_names[whole])) > len(set(episode_names)) / 2:
         return f"most episodes of the same name are not the same ones: {matching.sentence}"
     if matching.left.num_episodes < FEWEST:
         return f"at least {FEWEST} episodes must be in both stores: {matching.sentence}"

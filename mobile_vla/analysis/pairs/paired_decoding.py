@@ -1,10 +1,12 @@
 """What can be decoded from two stores, each by the same probe on the same episodes and folds, side by side.
 
 In: two aligned samples. Out: differences by target, for `comparison`, and in words why others are missing. Labels,
-folds and true chunks are left's: the rows are the same, so only the vectors differ.
+folds and true chunks are the first store's: the rows are the same, so only the vectors differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,8 +16,9 @@ from mobile_vla.analysis.sample import Sample
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
 from mobile_vla.analysis.verdicts.chunks import TARGET, anything_left, make_chunks
 from mobile_vla.analysis.verdicts.decoding import decode
+from mobile_vla.analysis.verdicts.folds import DEAL_STEP
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import declare_targets
+from mobile_vla.analysis.verdicts.targets import Target, declare_targets
 from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.plural import plural
@@ -25,38 +28,55 @@ def find_differences(
     matching: Matching, tap: str, targets: Sequence[str], rigour: Rigour
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """By target, the primary ones first, then the next action chunk; and why what cannot be asked for is left out."""
-    sample = matching.left
+    sample, names = matching.left, matching.names
     vectors = [one.vectors(tap) for one in (matching.left, matching.right)]
     known = [name for name in targets if name in sample.labels]
     declared = declare_targets(sample, known)
     found: dict[str, Difference] = {}
-    reasons = {name: f"{name} is not one value an episode in left's rows" for name in targets if name not in known}
+    reasons = {
+        name: f"{name} is not one value an episode in the rows of {names[0]}" for name in targets if name not in known
+    }
     for target in declared if known else declared[:1]:
         if target.why_not is not None or target.name in matching.contradicted:
             apart = matching.contradicted.get(target.name)
             reasons[target.name] = target.why_not or f"the two stores contradict each other on it in {apart} episodes"
             continue
-        left, right = (decode(sample.means(values), sample, target, rigour, tests=False).correct for values in vectors)
-        found[target.name] = compare_accuracy(
-            left, right, target.codes, permutations=rigour.permutations, seed=rigour.seed
-        )
-    chunks = _compare_chunks(sample, vectors, rigour)
+
+        def correct(means: np.ndarray, once: Rigour, target: Target = target) -> np.ndarray:
+            return decode(means, sample, target, once, tests=False).correct
+
+        left, right = (_mean_over_deals(partial(correct, sample.means(values)), rigour) for values in vectors)
+        found[target.name] = compare_accuracy(left, right, target.codes, names=names)
+    chunks = _compare_chunks(sample, vectors, rigour, names)
     if isinstance(chunks, str):
         return found, {**reasons, TARGET: chunks}
     return {**found, TARGET: chunks}, reasons
 
 
-def _compare_chunks(sample: Sample, vectors: Sequence[np.ndarray], rigour: Rigour) -> Difference | str:
+def _compare_chunks(
+    sample: Sample, vectors: Sequence[np.ndarray], rigour: Rigour, names: tuple[str, str]
+) -> Difference | str:
     """In words, where there is nothing to compare."""
     kept = spread(sample.num_episodes, MOST_EPISODES)
     inside = np.isin(sample.episode, kept)
     few = sample.keep(kept)
     if few.actions is None:
-        return "left holds no actions"
+        return f"{names[0]} holds no actions"
     if few.num_episodes < FEWEST:
         return f"{plural(few.num_episodes, 'episode')} in both; at least {FEWEST} are needed"
     chunks = make_chunks(few)
     if not anything_left(few, chunks):
         return "the actions follow from progress and instruction: nothing is left for the contexts to hold"
-    left, right = (fit(few, values[inside], chunks, rigour, permute=False) for values in vectors)
-    return compare_r2(left.sse, right.sse, left.base, right.base, permutations=rigour.permutations, seed=rigour.seed)
+
+    def errors(values: np.ndarray, once: Rigour) -> np.ndarray:
+        found = fit(few, values, chunks, once, permute=False)
+        return np.stack([found.sse, found.base])
+
+    left, right = (_mean_over_deals(partial(errors, values[inside]), rigour) for values in vectors)
+    return compare_r2(left[0], right[0], left[1], right[1], names=names)
+
+
+def _mean_over_deals(score: Callable[[Rigour], np.ndarray], rigour: Rigour) -> np.ndarray:
+    """Of scores of one deal of the folds each."""
+    dealt = (replace(rigour, seed=rigour.seed + DEAL_STEP * number, deals=1) for number in range(rigour.deals))
+    return np.mean([score(once) for once in dealt], axis=0)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from mobile_vla.analysis.pairs.decoding_difference import Difference
 from mobile_vla.analysis.pairs.dominance import Dominance
+from mobile_vla.analysis.pairs.leverage import Outliers
+from mobile_vla.analysis.pairs.matching import NAMES
 from mobile_vla.analysis.pairs.measure import Measure
 
 SAME_CKA, SAME_R2 = 0.95, 0.9  # from here on two spaces are the same, whatever their axes
@@ -20,7 +22,7 @@ PROGRESS_ALONE = 0.3  # pooled CKA that progress alone gives: from here on worth
 SAME, PARTLY = "the same up to a rotation", "partly alike"
 SINGLE = "alike in single dimensions only"
 NOTHING, ONLY_PROGRESS = "little or nothing in common", "little or nothing in common but progress"
-UNDECIDED = "undecided"
+UNDECIDED, NOT_COMPARABLE = "undecided", "not comparable"
 TITLES = {"cka": "CKA", "cka_z": "z-scored CKA", "mutual_knn": "mutual neighbours", "procrustes": "held-out Procrustes"}
 
 
@@ -30,38 +32,48 @@ def read_together(
     decoding: Mapping[str, Difference],
     dominance: Dominance | None,
     progress: tuple[float, float] | None,
+    names: tuple[str, str] = NAMES,
+    outliers: Outliers | None = None,
+    without: Mapping[str, Measure] | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """The answer and the sentences."""
+    """The answer and the sentences, in which the two are called by their names. Where the resemblance rests on a few
+    outlying episodes, the answer is that of the measures without them."""
     shape = {name: measures[name] for name in TITLES if name in measures}
     if "cka" not in shape:
-        return "not comparable", (f"The two cannot be compared: {reasons.get('cka')}.",)
-    answer = _answer(shape, dominance, progress)
-    decided = answer + _on_decoding(decoding)
-    says = [_headline(decided, shape)]
-    says += [text for text in (_on_progress(shape, progress), _on_dominance(shape, dominance)) if text]
+        return NOT_COMPARABLE, (f"The two cannot be compared: {reasons.get('cka')}.",)
+    answer = name_answer(shape, dominance, progress) if outliers is None else outliers.answer
+    decided = answer + _on_decoding(decoding, names)
+    says = [_headline(decided, (without or {}) if outliers else shape)]
+    told = (outliers and outliers.sentence, _on_progress(shape, progress), _on_dominance(shape, dominance, names))
+    says += [text for text in told if text]
     says += _on_neighbours(shape)
     says.append(_on_drift(measures.get("drift"), reasons, answer))
-    says += [f"Decoding {target}: {found.verdict}; {found.why}." for target, found in decoding.items()]
+    says += [f"Decoding {target}: {found.words}; {found.why}." for target, found in decoding.items()]
     return decided, tuple(says)
 
 
-def _answer(shape: Mapping[str, Measure], dominance: Dominance | None, progress: tuple[float, float] | None) -> str:
+def name_answer(shape: Mapping[str, Measure], dominance: Dominance | None, progress: tuple[float, float] | None) -> str:
+    """The shortest form of what the measures of similarity say."""
+    if "cka" not in shape:
+        return NOT_COMPARABLE
     cka = shape["cka"]
     if dominance is not None and dominance.explains and dominance.raw > dominance.z:
         return SINGLE
     if cka.ci[0] > SAME_CKA and "procrustes" in shape and shape["procrustes"].value > SAME_R2:
         return SAME
-    if any(measure.above_chance for measure in shape.values()):
+    if any(shape[name].above_chance for name in TITLES if name in shape):
         return PARTLY
     if cka.ci[1] >= LITTLE:
         return UNDECIDED
     return ONLY_PROGRESS if progress is not None and progress[1] > PROGRESS_ALONE else NOTHING
 
 
-def _on_decoding(decoding: Mapping[str, Difference]) -> str:
+def _on_decoding(decoding: Mapping[str, Difference], names: tuple[str, str]) -> str:
     """What decides: two spaces of one shape may still differ in the little that a policy needs."""
-    better = {side: [target for target, one in decoding.items() if one.verdict == f"{side} better"] for side in SIDES}
-    told = [f"{side} tells more of {' and '.join(targets)}" for side, targets in better.items() if targets]
+    better = [[target for target, one in decoding.items() if one.verdict == f"{side} better"] for side in SIDES]
+    told = [
+        f"{name} tells more of {' and '.join(targets)}" for name, targets in zip(names, better, strict=True) if targets
+    ]
     return f", but {' and '.join(told)}" if told else ""
 
 
@@ -90,7 +102,7 @@ def _on_progress(shape: Mapping[str, Measure], progress: tuple[float, float] | N
     )
 
 
-def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None) -> str | None:
+def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None, names: tuple[str, str]) -> str | None:
     if dominance is None:
         return None
     told = f"Raw and z-scored CKA disagree ({dominance.raw:z.2f} and {dominance.z:z.2f})"
@@ -101,7 +113,7 @@ def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None) -> 
         )
     parts = [
         f"dimension {index} of {side} ({share:.0%} of its variance)"
-        for side, found in (("left", dominance.left), ("right", dominance.right))
+        for side, found in zip(names, (dominance.left, dominance.right), strict=True)
         for index, share in found.items()
     ]
     return f"{told} because of {' and '.join(parts)}: without, raw CKA is {dominance.without:z.2f}."
@@ -121,8 +133,11 @@ def _on_neighbours(shape: Mapping[str, Measure]) -> list[str]:
 def _on_drift(drift: Measure | None, reasons: Mapping[str, str], answer: str) -> str:
     if drift is None:
         more = "; what reads one needs turning before it reads the other" if answer == SAME else ""
-        return f"Drift is not told: {reasons['drift']}{more}."
-    far = "" if drift.ceiling is None else f"; another episode's row is {drift.ceiling.value:z.2f} away"
+        return f"Drift is not measured: {reasons['drift']}{more}."
+    far = "" if drift.ceiling is None else f" (row of another episode: {drift.ceiling.value:z.2f})"
     turned = drift.value > LITTLE and answer == SAME
     more = "; their structure is the same, so that this may be a rotation and no more" if turned else ""
-    return f"Drift: rows moved by {drift.value:z.2f} [{drift.ci[0]:z.2f}, {drift.ci[1]:z.2f}] spreads{far}{more}."
+    return (
+        f"Drift: mean displacement {drift.value:z.2f} [{drift.ci[0]:z.2f}, {drift.ci[1]:z.2f}]{far}, in units of the "
+        f"mean distance from the centroid{more}."
+    )

@@ -43,7 +43,7 @@ def test_a_turned_copy_is_the_same_and_its_drift_is_refused_where_the_basis_is_n
     assert {"cka", "mutual_knn", "procrustes"} <= found.measures.keys()
     assert all(found.measures[name].value > 0.99 for name in ("cka", "mutual_knn", "procrustes"))
     assert found.to_plain()["drift"] is None
-    assert "no fingerprint of the base weights in right" in found.reasons["drift"]
+    assert "no fingerprint of the base weights in B" in found.reasons["drift"]
     assert any("needs turning before it reads the other" in text for text in found.says)
 
 
@@ -53,8 +53,8 @@ def test_one_shape_with_less_in_it_is_not_called_the_same(compare):
     base = rng.uniform(1, 2, 40)
     left = draw(0)
     found = compare(left, turn(left), decoding={"next action": compare_r2(0.2 * base, 0.9 * base, base, base)})
-    assert found.answer == "the same up to a rotation, but left tells more of next action"
-    assert found.says[0].startswith("The same up to a rotation, but left tells more of next action: CKA")
+    assert found.answer == "the same up to a rotation, but A tells more of next action"
+    assert found.says[0].startswith("The same up to a rotation, but A tells more of next action: CKA")
 
 
 def test_a_turned_copy_in_a_shared_basis_moved_far(compare):
@@ -100,7 +100,7 @@ def test_one_massive_dimension_is_named_and_taken_out(compare):
     assert (list(found.dominance.left), list(found.dominance.right)) == ([7], [3])
     assert abs(found.dominance.without) < 0.1
     assert found.answer == "alike in single dimensions only"
-    assert any("because of dimension 7 of left" in text and "without, raw CKA is" in text for text in found.says)
+    assert any("because of dimension 7 of A" in text and "without, raw CKA is" in text for text in found.says)
 
 
 def test_a_turned_copy_with_a_massive_dimension_is_still_the_same(compare):
@@ -156,3 +156,31 @@ def test_several_stores_are_compared_two_by_two(tmp_path):
     stores = [write_planted(tmp_path / str(seed), draw(seed, episodes=12, width=10)) for seed in range(3)]
     found = compare_all(stores, permutations=19)
     assert [(one.left[-1], one.right[-1]) for one in found] == [("0", "1"), ("0", "2"), ("1", "2")]
+
+
+def test_unrelated_stores_that_share_broken_recordings_are_not_called_alike(compare):
+    left, right = draw(0, episodes=100), draw(1, episodes=100)
+    far = 12 * np.random.default_rng(9).normal(size=(2, 96)).astype(np.float32)
+    left[:3] = far[0] + 0.3 * left[:3]
+    right[:3] = far[1] + 0.3 * right[:3]
+    found = compare(left, right)
+    assert found.measures["cka"].value > 0.8
+    assert found.answer in ("little or nothing in common", "undecided")
+    assert found.outliers.episodes == ("e000", "e001", "e002")
+    plain = json.loads(json.dumps(found.to_plain()))["outliers"]
+    assert abs(plain["cka_without"]["value"]) < 0.1
+    assert any(text.startswith("3 episodes lie (e000, e001, e002) far from all others") for text in found.says)
+
+
+def test_sentences_call_the_stores_by_their_names(compare):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(1, 2, 40)
+    difference = compare_r2(0.2 * base, 0.9 * base, base, base, names=("run_7", "run_8"))
+    left, right = draw(0), draw(1)
+    left[:, :, 7] += 34 * rng.normal(size=(40, 1))
+    found = compare(left, right, right_prints={}, names=("run_7", "run_8"), decoding={"next action": difference})
+    told = [*found.says, found.answer, found.matching.sentence, *found.reasons.values()]
+    told += [measure.floor.how + measure.ceiling.how for measure in found.measures.values()]
+    told += [one.of for one in found.familiar.values()]
+    assert "run_7 tells more of next action" in found.answer
+    assert not any("left" in text.replace("left out", "") or "right" in text for text in told)

@@ -41,7 +41,7 @@ def test_rows_are_the_same_ones_in_the_same_order_one_an_episode_and_bin(make):
     assert found.left.episodes == found.right.episodes == tuple(sorted(set(NAMES)))
     assert found.left.store.column("frame")[found.left.rows].tolist() == [0, 2, 4, 6, 8] * EPISODES
     np.testing.assert_array_equal(found.right.episode, np.repeat(np.arange(EPISODES), 5))
-    assert "108 of 108 rows of left and of 108 of right matched by episode, frame and instruction" in found.sentence
+    assert "108 of 108 rows of A and of 108 of B matched by episode, frame and instruction" in found.sentence
     assert not found.misaligned
 
 

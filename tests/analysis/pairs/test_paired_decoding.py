@@ -10,7 +10,7 @@ from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.conftest import write_store
 from tests.analysis.planted_store import Wanted, write_planted
 
-RIGOUR = Rigour(permutations=99, spikes=60)
+RIGOUR = Rigour(permutations=99, spikes=60, deals=2)
 
 
 def differences(left, right):
