@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class CompareConfig:
     stores: tuple[str, ...] = ()
     tap: str = "context"
     targets: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
     untrained: str | None = None
     permutations: int = 999
     spikes: int = 99
@@ -45,6 +46,8 @@ class CompareConfig:
             raise ValueError("right= alone: give left= as well")
         if not self.stores and not self.left:
             raise ValueError("missing setting 'left': give left=<store, probe or run> (and right=), or stores=[...]")
+        if len(self.declared) == 1:
+            raise ValueError(f"declared: expected two stores or more, or none for all, got {self.declared[0]} alone")
         for name, least in (("permutations", LEAST_PERMUTATIONS), ("spikes", LEAST_SPIKES)):
             number = getattr(self, name)
             if number < least:
@@ -73,7 +76,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
         for subject in subjects:
             declare_targets(take_sample(subject.store, settings.tap), settings.targets)
     rigour = Rigour(permutations=settings.permutations, spikes=settings.spikes, seed=settings.seed)
-    asked = Asked(tap=settings.tap, targets=settings.targets, rigour=rigour)
+    declared = _find_declared(settings.declared, subjects)
+    asked = Asked(tap=settings.tap, targets=settings.targets, declared=declared, rigour=rigour)
 
     def run(out: Path) -> Report:
         from mobile_vla.analysis.report.page import save_figures, write_page
@@ -95,12 +99,26 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _find_subjects(settings: CompareConfig) -> "list[Subject]":
+    from mobile_vla.cli.compare_subjects import find_recipe, title_subjects
     from mobile_vla.cli.subjects import find_subject, name_subjects
 
     if settings.stores:
-        return name_subjects([find_subject(text, "stores") for text in settings.stores])
-    given = {"left": settings.left, "right": settings.right}
-    return [find_subject(text, word, word) for word, text in given.items() if text is not None]
+        subjects = name_subjects([find_subject(text, "stores") for text in settings.stores])
+    else:
+        given = {"left": settings.left, "right": settings.right}
+        found = [(word, find_subject(text, word)) for word, text in given.items() if text is not None]
+        subjects = [replace(subject, name=word, title=subject.name) for word, subject in found]
+    return [replace(subject, trained_with=find_recipe(subject)) for subject in title_subjects(subjects)]
+
+
+def _find_declared(names: tuple[str, ...], subjects: "list[Subject]") -> tuple[str, ...]:
+    """Keys of the subjects; `UserError` for a name that none of them has."""
+    known = {subject.called: subject.name for subject in subjects} | {one.name: one.name for one in subjects}
+    for name in names:
+        if name not in known:
+            called = ", ".join(subject.called for subject in subjects)
+            raise UserError(f"declared: {name} is none of the stores that are compared; they are called {called}")
+    return tuple(known[name] for name in names)
 
 
 def _measure(seconds: float, config: Mapping[str, Any]):
@@ -130,7 +148,7 @@ def _write_events(study: "Study", pictures: "Mapping[str, Picture]", out: Path) 
     from mobile_vla.analysis.figures.verdicts import list_claims
 
     with Events(out, time.time()) as events:
-        for name, account in study.accounts.items():
+        for name, account in study.titled.items():
             for claim, verdict in list_claims(account.judgement).items():
                 tag = f"compare/{claim.replace(': ', '_')}/{name}"
                 if verdict.statistic is not None:
@@ -145,7 +163,7 @@ def _write_events(study: "Study", pictures: "Mapping[str, Picture]", out: Path) 
                         events.add_scalar(f"over_training/{key}/{name}", value, point.epoch)
         for pairing in study.pairings:
             for key, measure in pairing.comparison.measures.items():
-                events.add_scalar(f"compare/{key}/{pairing.left}-{pairing.right}", measure.value)
+                events.add_scalar(f"compare/{key}/{pairing.title}", measure.value)
         for name, picture in pictures.items():
             events.add_picture(name, picture.file.read_bytes(), picture.width, picture.height)
 

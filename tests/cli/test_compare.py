@@ -182,8 +182,8 @@ def test_the_page_says_it_and_stands_alone(page, pair, found):
     assert len(page) < 3_000_000
     assert {file.name for file in (pair / "figures").iterdir()} >= {
         "verdicts.png",
-        "left-map.png",
-        "left-tokens.png",
+        "full-map.png",
+        "full-tokens.png",
         "power.png",
     }
     assert "illustration only" in page
@@ -193,11 +193,11 @@ def test_the_page_says_it_and_stands_alone(page, pair, found):
 
 def test_tensorboard_has_the_numbers_and_the_figures(pair, found):
     events = EventAccumulator(str(pair)).Reload()
-    statistic = events.Scalars("compare/discriminative/left")[0].value
+    statistic = events.Scalars("compare/discriminative/full")[0].value
     assert statistic == pytest.approx(found["verdicts"]["left"]["discriminative"]["statistic"])
-    assert events.Scalars("compare/cka/left-right")[0].value == pytest.approx(found["comparison"]["cka"]["value"])
+    assert events.Scalars("compare/cka/full-empty")[0].value == pytest.approx(found["comparison"]["cka"]["value"])
     assert events.Images("verdicts")[0].encoded_image_string == (pair / "figures" / "verdicts.png").read_bytes()
-    assert "compare/discriminative/left/text_summary" in events.Tags()["tensors"]
+    assert "compare/discriminative/full/text_summary" in events.Tags()["tensors"]
 
 
 def test_nine_episodes_are_too_few_and_the_page_says_how_many_are_needed(stores, capsys):
@@ -212,15 +212,33 @@ def test_nine_episodes_are_too_few_and_the_page_says_how_many_are_needed(stores,
     assert "undecided: 9 episodes, about 16 are needed for this margin" in page
 
 
-def test_three_stores_are_a_leaderboard_and_three_pairs(stores):
-    assert compare(stores, "stores=[full,empty,nine]", "out=three") == 0
-    found = json.loads((stores / "three" / "compare.json").read_text("utf-8"))
-    assert list(found["verdicts"]) == ["full", "empty", "nine"]
-    assert found["comparison"] is None
-    assert [one["stores"] for one in found["comparisons"]] == [["full", "empty"], ["full", "nine"], ["empty", "nine"]]
+def test_three_stores_are_a_leaderboard_and_three_pairs_and_one_beside_the_declared_changes_no_answer(stores, found):
+    assert compare(stores, "stores=[full,empty,nine]", "declared=[full,empty]", "out=three") == 0
+    more = json.loads((stores / "three" / "compare.json").read_text("utf-8"))
+    assert list(more["verdicts"]) == ["full", "empty", "nine"]
+    assert more["comparison"] is None
+    assert [one["stores"] for one in more["comparisons"]] == [["full", "empty"], ["full", "nine"], ["empty", "nine"]]
+    alone = found["comparison"]["decoding_difference"]["parts"]
+    beside = more["comparisons"][0]["decoding_difference"]["parts"]
+    assert {target: (one["verdict"], one["p"]) for target, one in beside.items()} == {
+        target: (one["verdict"], one["p"]) for target, one in alone.items()
+    }
     page = (stores / "three" / "report.html").read_text("utf-8")
     Outline(page)
-    assert "full (left) and empty (right)" in page
+    assert "full and empty" in page
+    assert "Declared beforehand: the pairs among full, empty" in page
+
+
+def test_stores_are_called_by_their_names_wherever_people_read(pair, found, page):
+    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    settings = text[text.index("Settings") :]
+    assert "left=" in settings
+    for words in (text[: text.index("Settings")], *found["comparison"]["says"], found["comparison"]["answer"]):
+        assert not re.findall(r"[^.]*\b(?:[Ll]eft(?! out)|[Rr]ight)\b[^.]*", words.replace("left=&lt;", ""))
+    assert "difference (full − empty)" in page
+    assert found["stores"]["left"]["title"] == "full"
+    drawn = {file.name for file in (pair / "figures").iterdir()}
+    assert not any(re.search("left|right", name) for name in drawn)
 
 
 def test_without_torch(stores):
@@ -249,6 +267,8 @@ def test_mistakes_are_one_line_and_write_nothing(stores, capsys):
         ("left=full", "right=empty", "tap=text_layer_12"): "has no such tap; there are context",
         ("left=full", "targets=[scenarios]"): "did you mean scenario?",
         ("left=full", "untrained=nowhere"): "untrained=nowhere: there is no such folder",
+        ("left=full", "right=empty", "declared=[full]"): "declared: expected two stores or more",
+        ("left=full", "right=empty", "declared=[full,emty]"): "declared: emty is none of the stores",
         ("left=begun",): "not complete: 0 of 2 planned rows are there",
     }.items():
         assert compare(stores, *arguments) == 2, arguments

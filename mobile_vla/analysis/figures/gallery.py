@@ -17,8 +17,8 @@ Named = tuple[str, Drawn]
 
 
 def draw_study(study: Study) -> Iterator[Named]:
-    """Names are `<figure>`, `<store>/<figure>` and `<left>-<right>/<figure>`; one is drawn when it is asked for."""
-    accounts = study.accounts
+    """Names are `<figure>`, `<store>/<figure>` and `<store>-<other>/<figure>`; one is drawn when it is asked for."""
+    accounts = study.titled
     yield "verdicts", draw_verdicts({name: one.judgement for name, one in accounts.items()})
     yield "spectra", draw_spectra({name: one.judgement.description for name, one in accounts.items()})
     for name, account in accounts.items():
@@ -26,12 +26,12 @@ def draw_study(study: Study) -> Iterator[Named]:
             yield f"{name}/{figure}", drawn
     for pairing in study.pairings:
         for figure, drawn in _draw_pairing(pairing):
-            yield f"{pairing.left}-{pairing.right}/{figure}", drawn
+            yield f"{pairing.title}/{figure}", drawn
     yield "power", draw_power(load_power())
 
 
 def _draw_account(account: Account) -> Iterator[Named]:
-    judgement, name = account.judgement, account.subject.name
+    judgement, name = account.judgement, account.subject.called
     yield from draw_decoding(judgement)
     if not isinstance(account.error, str):
         yield "action_error", draw_action_error(account.error)
@@ -52,4 +52,4 @@ def _draw_pairing(pairing: Pairing) -> Iterator[Named]:
     if drawn is not None:
         yield "measures", drawn
     if pairing.layers is not None:
-        yield "layers", draw_layers(pairing.layers, pairing.left, pairing.right)
+        yield "layers", draw_layers(pairing.layers, *pairing.names)

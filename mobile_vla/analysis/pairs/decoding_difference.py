@@ -77,6 +77,13 @@ class Difference:
         verdict, why = _answer(self.ci, self.margin, p, self.p_raw, questions, self.names, self.n)
         return self._with_count(replace(self, verdict=verdict, why=why, p=p, questions=questions))
 
+    def turn(self) -> "Difference":
+        """The second store less the first."""
+        turned = replace(self, left=self.right, right=self.left, names=self.names[::-1], apart=-self.apart)
+        if self.value is None or self.ci is None or self.p is None:
+            return turned
+        return replace(turned, value=-self.value, ci=(-self.ci[1], -self.ci[0])).decide(self.p, self.questions)
+
     def explore(self) -> "Difference":
         """Among questions that were not declared: the interval is told, and nothing is decided."""
         if self.value is None or self.ci is None:

@@ -49,6 +49,8 @@ def read_together(
     says += _on_neighbours(shape)
     says.append(_on_drift(measures.get("drift"), reasons, answer))
     says += [f"Decoding {target}: {found.words}; {found.why}." for target, found in decoding.items()]
+    if decoding:
+        says.append(f"What is decoded is of these runs, {names[0]} and {names[1]}: another seed of either may differ.")
     return decided, tuple(says)
 
 

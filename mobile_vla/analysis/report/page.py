@@ -104,9 +104,9 @@ def write_page(study: Study, pictures: Mapping[str, Picture], took: Took, out: P
     environment.tests["short_of_episodes"] = is_short_of_episodes
     text = environment.get_template(TEMPLATE).render(
         study=study,
-        accounts=study.accounts,
-        claims={name: list_claims(one.judgement) for name, one in study.accounts.items()},
-        attention={name: list(_embed_attention(one)) for name, one in study.accounts.items()},
+        accounts=study.titled,
+        claims={name: list_claims(one.judgement) for name, one in study.titled.items()},
+        attention={name: list(_embed_attention(one)) for name, one in study.titled.items()},
         pictures=pictures,
         took=took,
         questions=QUESTIONS,
