@@ -11,6 +11,7 @@ In: two stores, a tap, and what can be decoded from each where that was found ou
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -120,11 +121,14 @@ def compare_pair(
         return _give_up(replace(blank, matching=matching), pair, reasons)
     views = find_views(matching.left, matching.right, tap, pair, seed)
     z, z_views = pair.standardize(), views.standardize()
+    find_value = partial(find_procrustes, spread=False)
     found = {
         "cka": find_measure(find_cka, find_permuted_cka, pair, views, permutations, seed, names),
         "cka_z": find_measure(find_cka, find_permuted_cka, z, z_views, permutations, seed, names),
         "mutual_knn": find_measure(find_mutual_knn, find_permuted_knn, pair, views, permutations, seed, names),
-        "procrustes": find_measure(find_procrustes, find_permuted_procrustes, pair, views, permutations, seed, names),
+        "procrustes": find_measure(
+            find_procrustes, find_permuted_procrustes, pair, views, permutations, seed, names, find_value
+        ),
         "drift": explain_other_basis(left, right, tap, names)
         or _find_drift(pair, paraphrase_pair(rows, tap), seed, names),
     }

@@ -111,12 +111,18 @@ def find_measure(
     count: int,
     seed: int,
     names: tuple[str, str] = NAMES,
+    of_view: Callable[[Pair], Estimate | None] | None = None,
 ) -> Measure | str:
-    """The estimate with its floor and ceiling; in words where a side has no structure."""
+    """The estimate with its floor and ceiling; in words where a side has no structure.
+
+    of_view  the measure for ceilings, where it is cheaper without an interval
+    """
     estimate = measure(pair)
     if estimate is None:
         return "the vectors of a store are all alike within the progress bins: there is nothing to compare"
     orders, how = draw_orders(pair, count, seed)
     chance = permuted(pair, orders)
     assert chance is not None, "an estimate without its permutations"
-    return Measure(estimate=estimate, floor=find_floor(chance, how), ceiling=find_ceiling(measure, views, names))
+    return Measure(
+        estimate=estimate, floor=find_floor(chance, how), ceiling=find_ceiling(of_view or measure, views, names)
+    )
