@@ -15,7 +15,7 @@ from mobile_vla.analysis.pairs.decoding_difference import Difference
 from mobile_vla.analysis.pairs.family import adjust
 from mobile_vla.analysis.pairs.layers import Layers, find_layers
 from mobile_vla.analysis.pairs.matching import Matching, match_stores
-from mobile_vla.analysis.pairs.paired_decoding import find_differences
+from mobile_vla.analysis.pairs.paired_decoding import Scores, find_differences
 from mobile_vla.analysis.pairs.recipes import compare_recipes, find_recipes
 from mobile_vla.analysis.subject import Subject
 from mobile_vla.analysis.verdicts.rigour import Rigour
@@ -128,10 +128,11 @@ def make_study(subjects: Sequence[Subject], asked: Asked, untrained: Store | Non
         accounts[subject.name] = take_account(subject, asked.tap, asked.targets, asked.rigour, untrained)
     progress("stores", len(subjects), len(subjects))
     pairs = list(combinations(subjects, 2))
-    matched = {}
+    matched: dict[tuple[str, str], _Matched] = {}
+    scores: Scores = {}
     for left, right in pairs:
         progress("decoding differences", len(matched), len(pairs))
-        matched[left.name, right.name] = _match(left, right, accounts[left.name], asked)
+        matched[left.name, right.name] = _match(left, right, accounts[left.name], asked, scores)
     if pairs:
         progress("decoding differences", len(pairs), len(pairs))
     decoding = {pair: one.decoding for pair, one in matched.items()}
@@ -158,11 +159,11 @@ class _Matched:
     undecoded: Mapping[str, str]
 
 
-def _match(left: Subject, right: Subject, account: Account, asked: Asked) -> _Matched:
+def _match(left: Subject, right: Subject, account: Account, asked: Asked, scores: Scores) -> _Matched:
     matching = match_stores(left.store, right.store, asked.tap, names=(left.called, right.called))
     if not isinstance(matching, Matching):
         return _Matched(matching=matching, decoding={}, undecoded={})
-    decoding, undecoded = find_differences(matching, asked.tap, account.judgement.primary, asked.rigour)
+    decoding, undecoded = find_differences(matching, asked.tap, account.judgement.primary, asked.rigour, scores)
     return _Matched(matching=matching, decoding=decoding, undecoded=undecoded)
 
 

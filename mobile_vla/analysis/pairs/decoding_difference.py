@@ -125,8 +125,9 @@ def compare_r2(
     """Of the action chunk beyond the baseline: R^2 = 1 - squared errors with the context / without it.
 
     left, right  (E,) squared errors of each held-out episode with the context;  *_baseline  without it. NaN in any:
-    the episode is left out. The difference of the two ratios is linearised (delta method): an episode with errors a and
-    baseline b adds -(a - (1 - R^2) b) / mean(b).
+    the episode is left out. An episode with errors a and baseline b adds (b - a) / mean(b); t is of the differences of
+    these. (Linearising the ratios, (b - a - R^2 b) / mean(b), fits their denominators to the few episodes as well: with
+    20 of them, 9 % of equal models were told apart instead of 4 %.)
     """
     sums = np.stack([left, left_baseline, right, right_baseline])
     used = np.flatnonzero(np.isfinite(sums).all(axis=0))
@@ -137,7 +138,7 @@ def compare_r2(
         return _too_few(measure, margin, count, names)
     errors, base = sums[0::2], sums[1::2]
     both = 1 - errors.sum(axis=1) / base.sum(axis=1)
-    adds = -(errors - (1 - both[:, None]) * base) / base.mean(axis=1, keepdims=True)
+    adds = (base - errors) / base.mean(axis=1, keepdims=True)
     apart = adds[0] - adds[1]
     error = NADEAU_BENGIO * float(apart.std(ddof=1)) / math.sqrt(count)
     return _conclude(measure, both, error, count - 1, margin, names, apart, used)

@@ -4,7 +4,7 @@ In: two aligned samples. Out: differences by target, for `comparison`, and in wo
 folds and true chunks are the first store's: the rows are the same, so only the vectors differ.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,13 +23,19 @@ from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.plural import plural
 
+Scores = dict[Hashable, np.ndarray]  # of one store's rows, by all that they depend on
+
 
 def find_differences(
-    matching: Matching, tap: str, targets: Sequence[str], rigour: Rigour
+    matching: Matching, tap: str, targets: Sequence[str], rigour: Rigour, known_scores: Scores | None = None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
-    """By target, the primary ones first, then the next action chunk; and why what cannot be asked for is left out."""
+    """By target, the primary ones first, then the next action chunk; and why what cannot be asked for is left out.
+
+    known_scores  of stores that were compared with others before, on the same rows; those of these two are added
+    """
     sample, names = matching.left, matching.names
-    vectors = [one.vectors(tap) for one in (matching.left, matching.right)]
+    scores = {} if known_scores is None else known_scores
+    sides = [(one, one.vectors(tap)) for one in (matching.left, matching.right)]
     known = [name for name in targets if name in sample.labels]
     declared = declare_targets(sample, known)
     found: dict[str, Difference] = {}
@@ -45,16 +51,28 @@ def find_differences(
         def correct(means: np.ndarray, once: Rigour, target: Target = target) -> np.ndarray:
             return decode(means, sample, target, once, tests=False).correct
 
-        left, right = (_mean_over_deals(partial(correct, sample.means(values)), rigour) for values in vectors)
+        left, right = (
+            _recall(
+                scores,
+                (_name_rows(one, tap, rigour), _name_task(sample), target.name, target.codes.tobytes()),
+                partial(_mean_over_deals, partial(correct, sample.means(values)), rigour),
+            )
+            for one, values in sides
+        )
         found[target.name] = compare_accuracy(left, right, target.codes, names=names)
-    chunks = _compare_chunks(sample, vectors, rigour, names)
+    chunks = _compare_chunks(sample, sides, tap, rigour, names, scores)
     if isinstance(chunks, str):
         return found, {**reasons, TARGET: chunks}
     return {**found, TARGET: chunks}, reasons
 
 
 def _compare_chunks(
-    sample: Sample, vectors: Sequence[np.ndarray], rigour: Rigour, names: tuple[str, str]
+    sample: Sample,
+    sides: Sequence[tuple[Sample, np.ndarray]],
+    tap: str,
+    rigour: Rigour,
+    names: tuple[str, str],
+    scores: Scores,
 ) -> Difference | str:
     """In words, where there is nothing to compare."""
     kept = spread(sample.num_episodes, MOST_EPISODES)
@@ -72,8 +90,33 @@ def _compare_chunks(
         found = fit(few, values, chunks, once, permute=False)
         return np.stack([found.sse, found.base])
 
-    left, right = (_mean_over_deals(partial(errors, values[inside]), rigour) for values in vectors)
+    actions = np.nan_to_num(few.actions).tobytes()
+    left, right = (
+        _recall(
+            scores,
+            (_name_rows(one, tap, rigour), _name_task(few), TARGET, hash(actions)),
+            partial(_mean_over_deals, partial(errors, values[inside]), rigour),
+        )
+        for one, values in sides
+    )
     return compare_r2(left[0], right[0], left[1], right[1], names=names)
+
+
+def _name_rows(sample: Sample, tap: str, rigour: Rigour) -> Hashable:
+    """Which vectors are looked at, and how hard."""
+    return id(sample.store), tap, sample.rows.tobytes(), rigour
+
+
+def _name_task(sample: Sample) -> Hashable:
+    """What folds and baselines are made of."""
+    labels = tuple((name, tuple(values)) for name, values in sorted(sample.labels.items()))
+    return sample.session.tobytes(), sample.instruction, sample.episodes, labels
+
+
+def _recall(scores: Scores, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+    if key not in scores:
+        scores[key] = make()
+    return scores[key]
 
 
 def _mean_over_deals(score: Callable[[Rigour], np.ndarray], rigour: Rigour) -> np.ndarray:
