@@ -59,3 +59,19 @@ def test_a_store_with_itself_differs_in_nothing(tmp_path):
     found = differences(full, write_planted(tmp_path / "again", Wanted(swap=False)))
     assert [one.value for one in found.values()] == [0, 0]
     assert {one.verdict for one in found.values()} == {"alike"}
+
+
+def test_scores_that_are_known_change_nothing(tmp_path):
+    quick = replace(RIGOUR, deals=1)
+    stores = [
+        write_planted(tmp_path / str(label), Wanted(episodes=20, width=16, label=label, swap=False))
+        for label in (4, 2, 1)
+    ]
+    scores = {}
+    for left, right in ((0, 1), (0, 2), (1, 2)):
+        matching = match_stores(stores[left], stores[right])
+        assert isinstance(matching, Matching)
+        together = find_differences(matching, "context", ("scenario",), quick, scores)[0]
+        alone = find_differences(matching, "context", ("scenario",), quick)[0]
+        assert {target: one.value for target, one in together.items()} == {t: one.value for t, one in alone.items()}
+    assert len(scores) == 3 * len(together)  # of each store and target once
