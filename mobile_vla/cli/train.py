@@ -36,7 +36,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     for group, key in PATHS:
         config[group][key] = _absolute(config[group][key])
     for group, key in FOLDERS:
-        config[group][key] = str(Path(config[group][key]).expanduser().absolute())
+        if isinstance(config[group][key], str):
+            config[group][key] = str(Path(config[group][key]).expanduser().absolute())
     config["start"] = _absolute(config["start"])
     settings = build(TrainConfig, config)
     refuse_sweep_over_ranks(context, settings.trainer.num_devices, settings.trainer.strategy)

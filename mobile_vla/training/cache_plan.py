@@ -25,6 +25,7 @@ from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.evaluation import Intervention
 
 GB = 10**9
+CONTENT = "content.json"  # says of which model the folder's files are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +164,15 @@ def _find_lack(num_bytes: int, config: CacheConfig, folder: Path) -> str | None:
     if num_bytes > config.max_gb * GB:
         return f"more than cache.max_gb={config.max_gb:g}"
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    taken = sum(path.stat().st_size for path in folder.rglob("*.npy"))  # what is there already, or makes room
+    taken = sum(path.stat().st_size for path in list_files(folder, "npy"))  # what is there already, or makes room
     free = shutil.disk_usage(there).free + taken
     return f"and {say_bytes(free)} are free at {there}; set cache.dir" if num_bytes > free else None
+
+
+def list_files(folder: Path, ending: str) -> list[Path]:
+    """Those that trainings have kept below it: `cache.dir` may hold anything else, which is nobody's to count or remove."""
+    own = [content.parent for content in folder.glob(f"*/{CONTENT}")]
+    return [path for model in own for path in model.glob(f"[0-9a-f][0-9a-f]/*.{ending}")]
 
 
 def say_bytes(num_bytes: int) -> str:

@@ -30,11 +30,10 @@ from mobile_vla.errors import UserError
 from mobile_vla.models.fingerprint import fingerprint_trained
 from mobile_vla.models.frozen import Depth, frozen_weights
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.cache_plan import GB, CacheConfig, CachePlan, say_bytes
+from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, list_files, say_bytes
 
 AT_ONCE = 16  # frames
 LEFT_S = 3600  # a file that nobody has gone on writing for so long was left by a killed process
-CONTENT = "content.json"
 SCHEMA = 2
 ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
@@ -123,7 +122,7 @@ def _describe_content(depth: Depth, policy: Policy) -> dict[str, object]:
         "transformers": transformers.__version__,
         "of": depth,
         "weights": fingerprint_trained(frozen_weights(policy, depth)),
-        "architecture": _describe_architecture(depth, policy),
+        "architecture": _describe_architecture(policy),
         "text_layers": 0 if depth == "image_tokens" else backbone.num_frozen_layers,
         "preprocessing": asdict(policy.preprocessing),
         "layout": None if depth == "image_tokens" else backbone.config.layout,
@@ -133,12 +132,11 @@ def _describe_content(depth: Depth, policy: Policy) -> dict[str, object]:
     }
 
 
-def _describe_architecture(depth: Depth, policy: Policy) -> dict[str, object]:
-    """What weights do not tell: heads, activations, epsilons. Of image tokens, the vision tower's and their number."""
+def _describe_architecture(policy: Policy) -> dict[str, object]:
+    """What weights do not tell: heads, activations, epsilons. Of the text decoder too, where only image tokens are
+    kept: the projection in front of them attends with its heads."""
     model = policy.backbone.model.config
     config = model.to_dict()
-    if depth == "image_tokens":
-        config = {name: config[name] for name in ("vision_config", "latent_query_num")}
     attention = [part._attn_implementation for part in (model, model.text_config, model.vision_config)]
     return {"config": _without_origin(config), "attention": attention}
 
@@ -164,12 +162,12 @@ def _make_room(plan: CachePlan, files: FeatureFiles, budget: float) -> None:
     for path in there:
         with suppress(OSError):
             os.utime(path)  # used last
-    for part in plan.folder.rglob("*.part"):
+    for part in list_files(plan.folder, "part"):
         with suppress(OSError):
             if part.stat().st_mtime < time.time() - LEFT_S:
                 part.unlink()
     others = {}
-    for path in plan.folder.rglob("*.npy"):
+    for path in list_files(plan.folder, "npy"):
         with suppress(FileNotFoundError):
             if path not in wanted:
                 others[path] = path.stat()

@@ -127,14 +127,32 @@ def test_what_another_model_has_written_is_never_read(settings, tmp_path, change
     assert ("image_tokens" in seen) == ("lora" not in change)
 
 
-def test_image_tokens_of_another_vision_tower_are_not_read_those_of_another_decoder_are(settings, tmp_path, seen):
+@pytest.mark.parametrize(
+    "part",
+    [{"vision_config": {"num_attention_heads": 1}}, {"text_config": {"attention_heads": 1}}],
+    ids=["vision", "projection"],
+)
+def test_image_tokens_of_another_architecture_are_not_read(settings, tmp_path, part, seen):
+    """The projection attends with the text decoder's heads: its tokens are others too."""
     first = settings(trainer={"max_epochs": 1}, **DEPTHS["image_tokens"])
     train(tmp_path / "first", first)
-    for part, again in (("text_config", False), ("vision_config", True)):
-        seen.clear()
-        heads = {"text_config": "attention_heads", "vision_config": "num_attention_heads"}[part]
-        train(tmp_path / part, build_otherwise(first, {part: {heads: 1}}))
-        assert ("image_tokens" in seen) == again
+    seen.clear()
+    train(tmp_path / "second", build_otherwise(first, part))
+    assert "image_tokens" in seen
+
+
+def test_files_that_no_training_has_made_are_left_alone(settings, tmp_path):
+    """`cache.dir` may be a folder that holds other things."""
+    small = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
+    others = [tmp_path / "features" / name for name in ("mine.npy", "mine/ab/vectors.npy", "ab/half.part")]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 10**5)
+        os.utime(path, (1, 1))
+    size = train(tmp_path / "0", settings(**small))["cache"]["bytes"]
+    train(tmp_path / "1", settings({"max_gb": size / GB}, **small, model={"weights_seed": 1}))
+    assert all(path.exists() for path in others)
+    assert len(folders(tmp_path)) == 2
 
 
 def build_otherwise(config, architecture):
