@@ -22,8 +22,12 @@ class FileLock:
     """
 
     def __init__(self, file: Path):
-        self._file = file.open("a+")
-        _take(self._file)
+        while True:
+            self._file = file.open("a+")
+            _take(self._file)
+            if _is_named(self._file, file):
+                break
+            self._file.close()  # its last holder has just removed it
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {platform.node()}")
         self._file.flush()
@@ -48,6 +52,14 @@ def find_holder(file: Path) -> str | None:
     except Held as holder:
         return str(holder)
     return None
+
+
+def _is_named(file: IO[str], name: Path) -> bool:
+    """Whether the open file still has the name: what counts is the lock of the one that has."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(name))
+    except FileNotFoundError:
+        return False
 
 
 def _take(file: IO[str]) -> None:

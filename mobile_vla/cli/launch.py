@@ -24,7 +24,8 @@ from mobile_vla.cli.command import Command, SavedRun
 from mobile_vla.cli.composition import Composition, explain
 from mobile_vla.cli.flags import parse_flags
 from mobile_vla.cli.literal import quote
-from mobile_vla.cli.output import create_default, create_out, make_file_name, name_run
+from mobile_vla.cli.claim import Claim
+from mobile_vla.cli.output import make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import OverrideCheck, check_form, quote_literal
 from mobile_vla.cli.ranks import find_rank, is_one_of_several
 from mobile_vla.cli.saved import Saved, take_saved
@@ -179,7 +180,17 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
     first = composition.compose(
         [*check.add_to_tables(swept[0], swept[0]), *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN
     )
-    parent = _make_parent(call, first)
+    parent = _take_parent(call, first)
+    try:
+        return _run_jobs(call, composition, check, swept, parent.out if isinstance(parent, Claim) else parent)
+    finally:
+        if isinstance(parent, Claim):
+            parent.release()
+
+
+def _run_jobs(
+    call: Call, composition: Composition, check: OverrideCheck, swept: list[list[str]], parent: Path
+) -> int:
     task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
     overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
     try:
@@ -199,15 +210,16 @@ def _expand(call: Call, composition: Composition) -> list[list[str]]:
     return [[*hydra, *job] for batch in BasicSweeper.split_arguments(own, None) for job in batch]
 
 
-def _make_parent(call: Call, composed: DictConfig) -> Path:
+def _take_parent(call: Call, composed: DictConfig) -> Claim | Path:
+    """The sweep's folder, which rank 0 takes."""
     out = find_out(composed)
     if out is None and is_one_of_several():
         raise UserError("one of several processes: give out=<folder>, so that all of them share it")
     if out is None:
         name = OmegaConf.select(composed, "name")
         chosen = make_file_name(str(name)) if name else f"sweep_{name_run(call.typed)}"
-        return create_default(call.command.name, chosen)
-    return create_out(out) if find_rank() == 0 else out
+        return take_default(call.command.name, chosen)
+    return take_out(out) if find_rank() == 0 else out
 
 
 def _flatten(returned: Any) -> list[Any]:

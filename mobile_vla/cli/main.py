@@ -1,9 +1,7 @@
 """The console script: `mobile-vla <command> key=value ...`. The only place that exits the process."""
 
-import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from typing import NoReturn
 
 import mobile_vla
@@ -12,28 +10,23 @@ from mobile_vla.cli.interrupts import keep_interrupts
 from mobile_vla.cli.nearest import suggest
 from mobile_vla.cli.outcome import INTERRUPTED, find_outcome
 from mobile_vla.cli.registry import MODULES, load_command
+from mobile_vla.cli.streams import outlive_readers
 from mobile_vla.errors import Interrupted, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a path in Korean must not fail on a terminal without it
-            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with keep_interrupts():
-            code = find_outcome(lambda: dispatch(given))
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Interrupted as stop:
-        print(f"mobile-vla: {stop}", file=sys.stderr)
-        code = stop.exit_code
-    except KeyboardInterrupt:
-        print("mobile-vla: interrupted", file=sys.stderr)
-        code = INTERRUPTED
+    with outlive_readers():
+        try:
+            with keep_interrupts():
+                code = find_outcome(lambda: dispatch(given))
+        except Interrupted as stop:
+            print(f"mobile-vla: {stop}", file=sys.stderr)
+            code = stop.exit_code
+        except KeyboardInterrupt:
+            print("mobile-vla: interrupted", file=sys.stderr)
+            code = INTERRUPTED
     sys.exit(code)
 
 

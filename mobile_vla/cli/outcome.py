@@ -1,6 +1,6 @@
 """How a command ends: an exit code, and one line or a traceback on stderr.
 
-0; 2 for a user's mistake; 1 for ours, with its traceback; 130 for Ctrl-C, 143 for SIGTERM. Only `main` exits the
+0, which means that the result is there; 2 for a user's mistake; 1 for ours, with its traceback; 130 for Ctrl-C, 143 for SIGTERM. Only `main` exits the
 process: in a sweep one job's end is a number, and the next job starts, unless a signal ended it.
 """
 
@@ -14,15 +14,13 @@ USER, OURS, INTERRUPTED = 2, 1, 130
 
 
 def find_outcome(work: Callable[[], int], rank: int = 0) -> int:
-    """Run the work and say how it ended; only Ctrl-C and a closed stdout pass through."""
+    """Run the work and say how it ended; only Ctrl-C passes through."""
     try:
         return work()
     except UserError as error:
         where = f"rank {rank}: " if rank else ""
         print(f"mobile-vla: error: {where}{error}", file=sys.stderr)
         return USER
-    except BrokenPipeError:
-        raise
     except SystemExit as error:
         if _was_interrupted(error):
             raise KeyboardInterrupt from error

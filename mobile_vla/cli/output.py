@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from mobile_vla.cli.claim import Claim, find_foreign
 from mobile_vla.errors import UserError
 
 MAX_NAME = 60
-LOCK = ".lock"  # all that a training leaves that was refused before its first step
 # Settings that say where things lie, not what a run is.
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_")  # before a run's name
 PLACES = {"out", "name", "run", "config", "path", "left", "right", "stores", "runs", "against", "store"}
@@ -46,22 +46,32 @@ def make_file_name(text: str) -> str:
 
 
 def check_out(out: Path) -> None:
-    """A UserError where the folder cannot be a new output folder."""
+    """A UserError where the folder cannot be a new output folder. Touches nothing."""
     if out.is_dir():
-        if any(path.name != LOCK for path in out.iterdir()):
-            raise UserError(f"out={out}: the folder is not empty; name a new one, or empty this one")
+        if (found := find_foreign(out)) is not None:
+            raise UserError(
+                f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty this one"
+            )
     elif out.exists() or out.is_symlink():
         raise UserError(f"out={out} is not a folder")
 
 
-def create_out(out: Path) -> Path:
-    """Make the folder that `out=` names, which may exist where it is empty."""
-    check_out(out)
+def take_out(out: Path, fresh: bool = True) -> Claim:
+    """Make the folder that `out=` names, which may exist where it is empty, and take it: one process wins.
+
+    fresh: false for one that holds work to continue with
+    """
+    if fresh:
+        check_out(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out}: cannot make the folder: {error.strerror or error}") from error
-    return out
+    return Claim(out, fresh)
+
+
+def take_default(command: str, name: str) -> Claim:
+    return Claim(create_default(command, name))
 
 
 def create_default(command: str, name: str, now: datetime | None = None) -> Path:
@@ -87,13 +97,3 @@ def create_exclusively(folder: Path) -> Path:
         raise UserError(
             f"cannot make the output folder {folder}: {error.strerror or error}; give out=<folder>"
         ) from error
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Leave no empty folder behind a job that failed before it wrote anything but its lock."""
-    try:
-        if [path.name for path in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
-        folder.rmdir()
-    except OSError:
-        return

@@ -17,15 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.cli.command import Command, Context, Job, SavedRun
 from mobile_vla.cli.outcome import find_outcome, find_worst
-from mobile_vla.cli.output import (
-    check_out,
-    create_default,
-    create_exclusively,
-    create_out,
-    make_file_name,
-    name_run,
-    remove_if_empty,
-)
+from mobile_vla.cli.claim import Claim
+from mobile_vla.cli.output import check_out, create_exclusively, make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import list_missing
 from mobile_vla.cli.ranks import find_pinned_folder, find_rank, is_one_of_several, pin_folder
 from mobile_vla.cli.results import print_table, write_report
@@ -102,15 +95,22 @@ class Task:
                 raise UserError("one of several processes: give out=<folder>, so that all of them share it")
             job.run(out)
             return 0
-        out = known or self._create(context, chosen)
-        out.mkdir(parents=True, exist_ok=True)  # a pinned one may be still to come
+        if known is not None:
+            known.mkdir(parents=True, exist_ok=True)  # a pinned one may be still to come
+            return self._finish(job, context, known, pinned)
+        claim = self._take(context, chosen)
         try:
-            with nullcontext() if pinned else pin_folder(out):
-                report = job.run(out)
+            code = self._finish(job, context, claim.out, pinned)
         except BaseException:
-            if known is None:
-                remove_if_empty(out)
+            claim.release(remove_empty=True)
             raise
+        claim.release()
+        return code
+
+    def _finish(self, job: Job, context: Context, out: Path, pinned: Path | None) -> int:
+        """Work in a folder that is this job's, and report; the exit code is 0 only where the report is written."""
+        with nullcontext() if pinned else pin_folder(out):
+            report = job.run(out)
         write_report(report, out / f"{context.command}.json")
         print_table(report)
         print(out, flush=True)
@@ -118,14 +118,15 @@ class Task:
             raise UserError(report.fault)
         return 0
 
-    def _create(self, context: Context, chosen: Path | None) -> Path:
+    def _take(self, context: Context, chosen: Path | None) -> Claim:
+        """The job's own folder, which no other job writes into."""
         if self.parent is not None:
-            return create_exclusively(self.parent / context.name)
+            return Claim(create_exclusively(self.parent / context.name))
         if chosen is not None:
-            return chosen if self.command.continues(chosen) else create_out(chosen)
+            return take_out(chosen, fresh=not self.command.continues(chosen))
         if is_one_of_several():
             raise UserError("one of several processes: give out=<folder>, so that all of them share it")
-        return create_default(context.command, context.name)
+        return take_default(context.command, context.name)
 
     def conclude(self, outcomes: Sequence[tuple[int, str]]) -> int:
         """The end of a sweep: which jobs failed, the parent folder, the worst code."""

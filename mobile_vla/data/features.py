@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mobile_vla.data.mapping import MAX_MAPS, map_npy
+from mobile_vla.data.marks import write_header
 from mobile_vla.data.requests import Pairs
 from mobile_vla.data.schema import Episode
 from mobile_vla.data.stills import Still
@@ -35,6 +36,11 @@ class FeatureFiles:
 
     folder: Path
     kind: Kind
+
+    @property
+    def prefix(self) -> str:
+        """What the places of its files begin with (`marks`)."""
+        return feature_prefix(self.folder)
 
     def path(self, episode: Episode, text: Sequence[int]) -> Path:
         """text: token ids, without padding; image tokens depend on none."""
@@ -58,8 +64,12 @@ class FeatureFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = bits.numpy().astype(CODES[values.dtype], copy=False)
         with replaced(path, sync=False) as part, part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            write_header(file, array, f"{self.prefix}{path.stem}")
             file.write(array.data)  # NumPy's own writing does not say that a disk is full
+
+
+def feature_prefix(folder: Path) -> str:
+    return f"features/{folder.name}/"
 
 
 class FeatureReader:

@@ -26,8 +26,9 @@ from torch import Tensor
 from mobile_vla.data.examination import Examination, Examinations, file_key
 from mobile_vla.data.layouts import frames_of, read_frames
 from mobile_vla.data.mapping import MAX_MAPS, map_npy
+from mobile_vla.data.marks import write_header
 from mobile_vla.data.opening import BrokenEpisode, open_file, reading
-from mobile_vla.data.origins import Origin, write_origin
+from mobile_vla.data.origins import PREFIX, Origin, write_origin
 from mobile_vla.data.schema import Episode
 from mobile_vla.errors import UserError
 from mobile_vla.preprocessing import Preprocessing
@@ -112,12 +113,11 @@ class PackedFrames:
         target = self.path(episode)  # from before it is read: a file that changes meanwhile has another
         origin = Origin.of(episode)
         part = target.with_name(f".{target.stem}.{platform.node()}.{os.getpid()}.part")
-        header = {"descr": "|u1", "fortran_order": False, "shape": self._shape(episode)}
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with part.open("wb") as file:
-                    np.lib.format.write_array_header_1_0(file, header)
+                    write_header(file, (self._shape(episode), "|u1"), f"{PREFIX}{target.stem}")
                     examination = self.examinations.examine(
                         episode, lambda frame: file.write(resized(frame, self.preprocessing).numpy().tobytes())
                     )

@@ -2,6 +2,8 @@
 
 In: the folder of packed frames. Out: each copy with its `Origin`, which knows whether the file is still what it was.
 A copy is found by its name alone; what is kept here is for people, and for removing what nobody will ask for again.
+The folder may hold anything else: only files with our own mark are listed, and so removed (`marks`). Copies that
+versions without marks have made are read as before, and are never removed.
 """
 
 import json
@@ -12,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from mobile_vla.data.marks import KEY, PART, list_marked
 from mobile_vla.data.schema import Episode
 from mobile_vla.durable import replaced
 
+PREFIX = "frames/"  # what the places of packed copies begin with (`marks`)
 ABANDONED_S = 3600.0  # a half-written file that nobody has touched for so long has lost its writer
 
 
@@ -64,13 +68,13 @@ def write_origin(copy: Path, origin: Origin) -> None:
 
 def read_origins(folder: Path) -> Iterator[tuple[Path, Origin]]:
     """The copies that tell where they come from."""
-    for file in sorted(folder.glob("??/*.json")):
-        copy = file.with_suffix(".npy")
+    for copy in list_marked(folder, PREFIX, KEY):
+        file = _beside(copy)
         try:
-            origin = Origin(**json.loads(file.read_text(encoding="utf-8")))
+            origin = None if file.is_symlink() else Origin(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # just pruned by another process, or not whole
             continue
-        if copy.exists():
+        if origin is not None:
             yield copy, origin
 
 
@@ -92,9 +96,9 @@ def find_outdated(folder: Path, roots: Sequence[Path], episodes: Sequence[Episod
 
 
 def remove_abandoned(folder: Path) -> int:
-    """What killed writers have left; how many bytes that were."""
+    """Half-written copies that killed writers have left; how many bytes that were."""
     freed = 0
-    for part in folder.rglob("*.part"):
+    for part in list_marked(folder, PREFIX, PART):
         try:
             status = part.stat()
             if time.time() - status.st_mtime > ABANDONED_S:

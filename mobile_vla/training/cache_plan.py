@@ -4,8 +4,11 @@ In: settings, a split of episodes. Out: a `CachePlan`, which the user reads befo
 wrong is refused by name; `auto` takes the deepest that is right and has room. See `feature_cache` for how it is made.
 """
 
+import hashlib
+import json
+import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +18,8 @@ import torch
 from mobile_vla.augmentation import AugmentationConfig
 from mobile_vla.contexts.taps import PROJECTION, Tap
 from mobile_vla.data.datamodule import EpisodeDataModule
+from mobile_vla.data.features import feature_prefix
+from mobile_vla.data.marks import KEY, list_marked
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.data.schema import Episode
 from mobile_vla.errors import UserError
@@ -164,15 +169,35 @@ def _find_lack(num_bytes: int, config: CacheConfig, folder: Path) -> str | None:
     if num_bytes > config.max_gb * GB:
         return f"more than cache.max_gb={config.max_gb:g}"
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    taken = sum(path.stat().st_size for path in list_files(folder, "npy"))  # what is there already, or makes room
+    taken = sum(path.stat().st_size for path in list_kept(folder))  # what is there already, or makes room
     free = shutil.disk_usage(there).free + taken
     return f"and {say_bytes(free)} are free at {there}; set cache.dir" if num_bytes > free else None
 
 
-def list_files(folder: Path, ending: str) -> list[Path]:
-    """Those that trainings have kept below it: `cache.dir` may hold anything else, which is nobody's to count or remove."""
-    own = [content.parent for content in folder.glob(f"*/{CONTENT}")]
-    return [path for model in own for path in model.glob(f"[0-9a-f][0-9a-f]/*.{ending}")]
+def name_content(content: Mapping[str, object]) -> str:
+    """The folder of a model's files is called by a hash of all that they depend on."""
+    plain = json.loads(json.dumps(content))  # as it comes back from its file
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def list_kept(folder: Path, pattern: re.Pattern[str] = KEY) -> list[Path]:
+    """The files that trainings have kept below it, each with the mark of its own place (`data.marks`).
+
+    `cache.dir` may hold anything else, which is not ours to count or to remove: in a folder that is not called by the
+    hash of its `content.json`, or that is a link, nothing is ours.
+    """
+    models = [content.parent for content in folder.glob(f"*/{CONTENT}") if _is_own(content)]
+    return [path for model in sorted(models) for path in list_marked(model, feature_prefix(model), pattern)]
+
+
+def _is_own(content: Path) -> bool:
+    if content.is_symlink() or content.parent.is_symlink():
+        return False
+    try:
+        known = json.loads(content.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(known, dict) and name_content(known) == content.parent.name
 
 
 def say_bytes(num_bytes: int) -> str:

@@ -6,7 +6,6 @@ the layout, the precision, the kind of device, the versions of what computes. So
 has written, and a later training of the same base finds all of it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from torch import Tensor
 from mobile_vla.data.dataset import Progress
 from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.frames import FrameSource
+from mobile_vla.data.marks import PART
 from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.schema import Episode
 from mobile_vla.durable import tell, write_text
@@ -30,11 +30,11 @@ from mobile_vla.errors import UserError
 from mobile_vla.models.fingerprint import fingerprint_trained
 from mobile_vla.models.frozen import Depth, frozen_weights
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, list_files, say_bytes
+from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, list_kept, name_content, say_bytes
 
 AT_ONCE = 16  # frames
 LEFT_S = 3600  # a file that nobody has gone on writing for so long was left by a killed process
-SCHEMA = 2
+SCHEMA = 3  # since 3 each file carries the mark of its place
 ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
 
@@ -55,8 +55,7 @@ def fill(
         return None
     assert not policy.training, "what is kept is what evaluation computes"
     content = _describe_content(plan.depth, policy)
-    name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    files = FeatureFiles(plan.folder / name, plan.depth)
+    files = FeatureFiles(plan.folder / name_content(content), plan.depth)
     first = rank * len(plan.wanted) // world
     order = plan.wanted[first:] + plan.wanted[:first]
     try:
@@ -152,7 +151,8 @@ def _without_origin(config: Mapping[Any, Any]) -> dict[Any, object]:
 
 def _make_room(plan: CachePlan, files: FeatureFiles, budget: float) -> None:
     """Remove what other trainings have left below the plan's folder, the longest unused first, until all fits into
-    `budget` bytes and onto the disk. Files of another user, in a shared folder, stay.
+    `budget` bytes and onto the disk. Files of another user, in a shared folder, stay, and so does all that trainings
+    have not written (`list_kept`).
 
     A training that still reads one goes on with frames.
     """
@@ -161,13 +161,13 @@ def _make_room(plan: CachePlan, files: FeatureFiles, budget: float) -> None:
     missing = plan.num_bytes * (1 - len(there) / len(wanted))
     for path in there:
         with suppress(OSError):
-            os.utime(path)  # used last
-    for part in list_files(plan.folder, "part"):
+            os.utime(path, follow_symlinks=False)  # used last
+    for part in list_kept(plan.folder, PART):
         with suppress(OSError):
             if part.stat().st_mtime < time.time() - LEFT_S:
                 part.unlink()
     others = {}
-    for path in list_files(plan.folder, "npy"):
+    for path in list_kept(plan.folder):
         with suppress(FileNotFoundError):
             if path not in wanted:
                 others[path] = path.stat()

@@ -140,7 +140,7 @@ def test_what_is_not_whole_is_not_read(tmp_path, damage):
 def test_a_writer_that_fails_leaves_nothing(tmp_path, monkeypatch):
     files = FeatureFiles(tmp_path, "contexts")
     monkeypatch.setattr(
-        np.lib.format, "write_array_header_1_0", lambda *_: (_ for _ in ()).throw(OSError("the disk is full"))
+        "mobile_vla.data.features.write_header", lambda *_: (_ for _ in ()).throw(OSError("the disk is full"))
     )
     with pytest.raises(OSError, match="disk is full"):
         files.write(EPISODES[0], LEFT, rows_of(0, LEFT, 4))

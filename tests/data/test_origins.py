@@ -1,9 +1,12 @@
 """Changed and removed episodes are noticed; what nobody will ask for again is removed, and nothing else."""
 
+import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,14 +104,49 @@ def test_an_episode_that_is_a_link_to_elsewhere_is_noticed_too(folder, tmp_path,
 
 
 def test_what_killed_packs_left_is_removed_once_its_writer_is_surely_gone(folder):
-    place = next(iter(folder.copies())).parent
-    old, fresh = place / ".x.node.1.part", place / ".y.node.2.part"
+    copy = next(iter(folder.copies()))
+    old, fresh, foreign = (copy.with_name(name) for name in _parts(copy.stem))
     for file in (old, fresh):
-        file.write_bytes(bytes(100))
-    os.utime(old, (1e9, 1e9))
-    assert folder.pack(prune=True).freed == 100
+        file.write_bytes(copy.read_bytes()[:300])
+    foreign.write_bytes(bytes(300))
+    for file in (old, foreign):
+        os.utime(file, (1e9, 1e9))
+    assert folder.pack(prune=True).freed == 300
     assert not old.exists()
     assert fresh.exists()
+    assert foreign.exists()
+
+
+def _parts(stem):
+    return f".{stem}.node.1.part", f".{stem}.node.2.part", f".{stem}.node.3.part"
+
+
+def test_prune_leaves_everything_that_packing_has_not_written(folder, tmp_path, write_episode):
+    """`data.pack_dir` may be any folder: look-alikes, links and other programs' files stay."""
+    packed, gone = folder.frames.folder, "ab" + "0" * 30
+    origin = json.dumps({"path": str(folder.root / "gone.h5"), "bytes": 1, "mtime_ns": 1})  # of a file that is gone
+    own = next(iter(folder.copies()))
+    planted = [packed / "ab" / f"{gone}.npy", packed / "results" / f"{gone}.npy", packed / "ab" / "vectors.npy"]
+    for path in planted:
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(own, path)  # a file of ours under another name: which one it is, its mark says
+        path.with_suffix(".json").write_text(origin)
+    np.save(packed / "ab" / f"{gone[:-1]}1.npy", np.zeros((6, 16, 16, 3), np.uint8))
+    (packed / "ab" / f"{gone[:-1]}1.json").write_text(origin)
+    (packed / "ab" / "download.part").write_bytes(bytes(100))
+    os.utime(packed / "ab" / "download.part", (1, 1))
+    outside = tmp_path / "outside"
+    shutil.copytree(own.parent, outside)
+    for note in outside.glob("*.json"):
+        note.write_text(origin)
+    own_room = own.parent.name
+    shutil.rmtree(own.parent)
+    (packed / own_room).symlink_to(outside)
+    before = {path: path.read_bytes() for path in [*packed.rglob("*"), *outside.rglob("*")] if path.is_file()}
+    assert folder.pack(prune=True).freed == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
 
 
 def test_a_damaged_note_of_an_origin_does_no_harm(folder):

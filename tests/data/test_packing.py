@@ -135,7 +135,7 @@ def test_a_full_disk_is_not_the_files_fault(tmp_path, small, episodes, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    monkeypatch.setattr("mobile_vla.data.frames.write_header", full)
     with pytest.raises(UserError, match=r"cannot write below .*No space left on device"):
         examine_all(PackedFrames(small, tmp_path / "packed"), episodes)
     assert not [file for file in (tmp_path / "packed").rglob("*") if file.is_file()]

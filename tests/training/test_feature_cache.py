@@ -17,6 +17,8 @@ import torch
 
 from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.contexts.reader import open_store
+from mobile_vla.data.features import feature_prefix
+from mobile_vla.data.marks import write_header
 from mobile_vla.errors import UserError
 from mobile_vla.models.kosmos2 import Kosmos2Backbone
 from mobile_vla.models.policy import Policy
@@ -144,15 +146,39 @@ def test_image_tokens_of_another_architecture_are_not_read(settings, tmp_path, p
 def test_files_that_no_training_has_made_are_left_alone(settings, tmp_path):
     """`cache.dir` may be a folder that holds other things."""
     small = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
-    others = [tmp_path / "features" / name for name in ("mine.npy", "mine/ab/vectors.npy", "ab/half.part")]
-    for path in others:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 10**5)
-        os.utime(path, (1, 1))
+    features = tmp_path / "features"
     size = train(tmp_path / "0", settings(**small))["cache"]["bytes"]
+    (content,) = features.glob("*/content.json")
+    own = sorted(features.rglob("*.npy"))
+    key = "ab" + "0" * 30
+    planted = {
+        "a user's file": features / "mine.npy",
+        "in a folder of the same shape": features / "mine" / "ab" / f"{key}.npy",
+        "in our folder": content.parent / "vectors.npy",
+        "in our folder, called as ours are": content.parent / "ab" / f"{key}.npy",
+        "a download": content.parent / "ab" / "half.part",
+        "called as our parts are": content.parent / "ab" / f".{key}.npy.node.1.part",
+    }
+    for path in planted.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path.with_suffix(".npy"), np.zeros((18, 8), np.float32))
+        path.with_suffix(".npy").rename(path)
+    renamed = content.parent / own[0].parent.name / f"{own[0].parent.name}{'0' * 30}.npy"
+    planted["a copy of ours under another name"] = Path(shutil.copy(own[0], renamed))
+    copied = features / "copied" / own[0].parent.name / own[0].name
+    copied.parent.mkdir(parents=True)
+    shutil.copy(content, copied.parents[1] / "content.json")  # by accident, beside foreign files
+    planted["a copy of ours in another folder"] = Path(shutil.copy(own[0], copied))
+    outside = tmp_path / "outside" / content.parent.name
+    shutil.copytree(content.parent, outside)
+    (features / "link").symlink_to(outside)
+    planted["behind a link"] = outside / own[0].relative_to(content.parent)
+    for path in planted.values():
+        os.utime(path, (1, 1))
     train(tmp_path / "1", settings({"max_gb": size / GB}, **small, model={"weights_seed": 1}))
-    assert all(path.exists() for path in others)
-    assert len(folders(tmp_path)) == 2
+    assert [what for what, path in planted.items() if not path.exists()] == []
+    assert not any(path.exists() for path in own)  # those of the first training, which had to go
+    assert len(list(features.glob("*/content.json"))) == 4
 
 
 def build_otherwise(config, architecture):
@@ -245,12 +271,15 @@ def test_files_of_other_episodes_of_the_same_model_make_room_too(settings, tmp_p
     small = {"lora": {"preset": "none"}, "trainer": {"max_epochs": 1}}
     size = train(tmp_path / "0", settings(**small))["cache"]["bytes"]
     wanted = sorted((tmp_path / "features").rglob("*.npy"))
-    left = [wanted[0].with_name(f"{number}.npy") for number in range(3)]
+    left = [wanted[0].with_name(f"{wanted[0].name[:2]}{number:030x}.npy") for number in range(3)]
+    prefix = feature_prefix(wanted[0].parents[1])
+    values = np.load(wanted[0])
     for age, path in enumerate(left, start=1):
-        shutil.copy(wanted[0], path)
+        with path.open("wb") as file:
+            write_header(file, values, prefix + path.stem)
+            file.write(values.tobytes())
         os.utime(path, (time.time() + age,) * 2)
-    abandoned = wanted[0].with_name(".x.npy.host.1.part")
-    abandoned.write_bytes(b"x")
+    abandoned = Path(shutil.copy(left[0], left[0].with_name(f".{left[0].name}.host.1.part")))
     os.utime(abandoned, (1, 1))
     train(tmp_path / "1", settings({"max_gb": (size + 1.5 * left[0].stat().st_size) / GB}, **small))
     assert all(path.exists() for path in wanted)
