@@ -2,10 +2,13 @@
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PART = re.compile(r"\..+\.\d+\.part")  # as `_beside` calls them
 
 
 @contextmanager
@@ -44,7 +47,8 @@ def made_whole(folder: Path) -> Iterator[Path]:
 def remove_parts(folder: Path) -> None:
     """What killed processes left half-written; only where nobody writes."""
     for part in folder.glob(".*.part"):
-        part.unlink()
+        if PART.fullmatch(part.name) and part.is_file() and not part.is_symlink():
+            part.unlink()
 
 
 def write_text(file: Path, text: str) -> None:

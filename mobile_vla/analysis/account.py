@@ -79,6 +79,11 @@ class Account:
         found = Counter(part for part in self.subject.store.column("part") if part is not None)
         return ", ".join(f"{count:,} rows of the {part} part" for part, count in sorted(found.items()))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the probe has said before it ran: that its episodes are few, and what would help."""
+        return tuple(self.subject.store.manifest.info.run.get("warnings", ()))
+
     def describe(self) -> dict[str, Any]:
         """`description.<store>` of compare.json."""
         sample = self.judgement.sample
@@ -94,6 +99,7 @@ class Account:
                 "recordings_with_copies": [list(names) for names in sample.clusters],
                 "trained_on": sample.num_trained,
                 "sessions": self.recording,
+                "warnings": list(self.warnings),
             },
             "label_notes": self.labels,
             "action_error": self.error if isinstance(self.error, str) else self.error.to_plain(),

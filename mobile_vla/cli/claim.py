@@ -5,15 +5,15 @@ step, but `out=` may name one that exists and is empty, and a training that was 
 winner is the one who locks `<out>/.lock` and then finds nothing else in the folder. The system drops the lock when its
 holder dies.
 
-A file that is locked may have been removed before: what counts is the lock of the file that has the name. And a
-training locks the same file itself (`training.lock`): when it lets go, so does this process (record locks belong to a
-process, not to an open file). So before anything is removed the lock is taken again.
+A file that is locked may have been removed before: what counts is the lock of the file that has the name. Record locks
+belong to a process, not to an open file: one that closes the file, opened anywhere a second time, has lost the lock. A
+training does so (`training.lock`), so before anything is removed the lock is taken again; and nothing here opens the
+file of a folder that this process has claimed.
 """
 
 import fcntl
 import os
 import re
-import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from mobile_vla.locking import TAKEN
 
 LOCK = ".lock"
 OWN = re.compile(r"(process \d+ on \S*)?")  # what `locking.FileLock` and a claim write into their file
+MOST = 200  # bytes of it
 _mine: set[Path] = set()  # folders that threads of this process have claimed
 _guard = threading.Lock()
 
@@ -43,7 +44,9 @@ class Claim:
             _mine.add(self._name)
         try:
             self._descriptor, made = self._take()
-            found = find_foreign(out) if fresh else None if _is_own_lock(self._file) else LOCK
+            held = os.pread(self._descriptor, MOST + 1, 0)
+            others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if fresh else []
+            found = LOCK if not _is_own(held) else others[0] if others else None
             if found is not None:
                 self.release(keep_lock=not made)
                 raise UserError(f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty it")
@@ -91,7 +94,7 @@ class Claim:
                     f"out={self.out}: its file system cannot lock files ({error.strerror or error}), so two jobs might "
                     "write there; name a folder on another disk"
                 ) from error
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+            holder = os.pread(descriptor, MOST, 0).decode("utf-8", "replace")
             if not locked:
                 os.close(descriptor)
                 raise _refusal(self.out, holder or "another process")
@@ -115,17 +118,26 @@ class Claim:
 
 
 def find_foreign(out: Path) -> str | None:
-    """The name of something in the folder that is not a lock of ours; None where there is nothing else."""
-    for path in sorted(out.iterdir()):
-        if path.name != LOCK or not _is_own_lock(path):
-            return path.name
+    """The name of something in the folder that is not a lock of ours; None where there is nothing else.
+
+    `UserError` where this process has claimed it.
+    """
+    with _guard:
+        if Path(os.path.realpath(out)) in _mine:
+            raise _refusal(out, "this process")
+        for path in sorted(out.iterdir()):
+            if path.name != LOCK or not path.is_file() or path.is_symlink() or not _is_own(_read(path)):
+                return path.name
     return None
 
 
-def _is_own_lock(path: Path) -> bool:
-    if not stat.S_ISREG(path.lstat().st_mode) or path.stat().st_size > 200:
-        return False
-    return OWN.fullmatch(path.read_text(encoding="utf-8", errors="replace")) is not None
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST + 1)
+
+
+def _is_own(held: bytes) -> bool:
+    return OWN.fullmatch(held.decode("utf-8", "replace")) is not None
 
 
 def _lock(descriptor: int) -> bool:

@@ -20,11 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.command import Command, SavedRun
 from mobile_vla.cli.composition import Composition, explain
 from mobile_vla.cli.flags import parse_flags
 from mobile_vla.cli.literal import quote
-from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.output import make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import OverrideCheck, check_form, quote_literal
 from mobile_vla.cli.ranks import find_rank, is_one_of_several
@@ -188,9 +188,7 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
             parent.release()
 
 
-def _run_jobs(
-    call: Call, composition: Composition, check: OverrideCheck, swept: list[list[str]], parent: Path
-) -> int:
+def _run_jobs(call: Call, composition: Composition, check: OverrideCheck, swept: list[list[str]], parent: Path) -> int:
     task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
     overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
     try:

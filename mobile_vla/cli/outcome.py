@@ -1,7 +1,8 @@
 """How a command ends: an exit code, and one line or a traceback on stderr.
 
-0, which means that the result is there; 2 for a user's mistake; 1 for ours, with its traceback; 130 for Ctrl-C, 143 for SIGTERM. Only `main` exits the
-process: in a sweep one job's end is a number, and the next job starts, unless a signal ended it.
+0, which means that the result is there; 2 for a user's mistake; 1 for ours, with its traceback; 130 for Ctrl-C, 143 for
+SIGTERM. Only `main` exits the process: in a sweep one job's end is a number, and the next job starts, unless a signal
+ended it.
 """
 
 import sys

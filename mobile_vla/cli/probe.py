@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PARTS = ("validation", "test", "train", "all")
 MACHINE = ("trainer.accelerator=", "trainer.precision=")
-STORE, REPORT = "contexts", "probe.json"
+STORE, REPORT, MANIFEST = "contexts", "probe.json", "manifest.json"
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
@@ -41,6 +41,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     quiet_loggers()
     if config["split"] not in (None, *PARTS):
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
+    if isinstance(of := config["probe"]["plan"].get("of"), str):
+        config["probe"]["plan"]["of"] = str(Path(of).expanduser().absolute())  # as the store's manifest will say
     wanted = build(ProbeConfig, config.pop("probe"), "probe")
     _refuse_ranks_without_torchrun(context)
     before = None if wanted.before is None else _open_before(wanted.before)
@@ -113,14 +115,16 @@ def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out
     """Describe the store: numbers, figures, TensorBoard."""
     from mobile_vla.analysis.descriptions.description import describe_tap
     from mobile_vla.analysis.descriptions.description_figure import draw_descriptions, draw_map, save_figure
+    from mobile_vla.contexts.taps import list_described
     from mobile_vla.training.attention_figure import film_strip, save_png
     from mobile_vla.training.probe_board import ProbeBoard
 
     store, subject = probed.store, probe.subject
-    described = {tap: describe_tap(store, tap) for tap in store.taps}
+    taps = list_described(store.taps)
+    described = {tap: describe_tap(store, tap) for tap in taps}
     save_figure(draw_descriptions(described), out / "spectra.png")
     label = next(iter(probe.config.plan.by), None)
-    for number, tap in enumerate(store.taps):
+    for number, tap in enumerate(taps):
         save_figure(draw_map(store, tap, label), out / f"map_{number}_{make_file_name(tap)}.png")
     drifts, earlier, words, missing = _find_changes(before, store, described)
     numbers = {tap: found.scalars() for tap, found in described.items()}
@@ -133,7 +137,7 @@ def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out
     board = ProbeBoard(store, probe.episodes, subject.data.dataset.frames, probe.config.plan.by)
     step = max((subject.run["step"] or 0) - 1, 0)  # where the training's own validation of these weights is
     notes = board.write(out, step, numbers, strips)
-    notes += missing
+    notes += missing + probe.shortage
     if not subject.trained:
         notes.insert(0, "predicted chunks are not stored: the head was never trained, and its answers mean nothing")
     computed = min(probed.computed, len(store))
@@ -178,7 +182,7 @@ def _find_changes(
     drifts, earlier, words, notes = {}, {}, {}, []
     if before is None:
         return drifts, earlier, words, notes
-    for tap in now.taps:
+    for tap in described:
         drift = explain_other_basis(before, now, tap) or find_drift(before, now, tap)
         if isinstance(drift, str):
             notes.append(f"no drift: {drift}")
@@ -198,7 +202,8 @@ def _count(values: Any) -> dict[str, int]:
 
 def _continues(out: Path) -> bool:
     """Whether a probe was begun there and not reported; a run's own folder, which has a configuration, is none."""
-    return (out / STORE).is_dir() and not (out / REPORT).exists() and not (out / "config.yaml").exists()
+    begun = (out / STORE / MANIFEST).is_file()
+    return begun and not (out / REPORT).exists() and not (out / "config.yaml").exists()
 
 
 COMMAND = Command(

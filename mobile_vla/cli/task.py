@@ -15,9 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.command import Command, Context, Job, SavedRun
 from mobile_vla.cli.outcome import find_outcome, find_worst
-from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.output import check_out, create_exclusively, make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import list_missing
 from mobile_vla.cli.ranks import find_pinned_folder, find_rank, is_one_of_several, pin_folder

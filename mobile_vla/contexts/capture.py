@@ -101,7 +101,7 @@ class Captured:
             elif given := _skips(tap, batch):
                 raise UserError(f"probe.taps: {tap.name} cannot be had where {given} come from a cache; turn that off")
             elif tap.name == PIXELS:
-                self._keep(tap, _shrink(batch.frames))
+                self._keep(tap, shrink(batch.frames))
 
     def end(self, policy: nn.Module, args: tuple[Any, ...], output: Tensor | None) -> None:
         """A forward pass is over; one that failed has no output, and nothing to take."""
@@ -159,7 +159,7 @@ def _skips(tap: Tap, batch: Batch) -> str | None:
     return known if tap.rows == "frame" or (tap.rows == "pair" and known != "image tokens") else None
 
 
-def _shrink(frames: UInt8[Tensor, "U H V 3"]) -> Float[Tensor, "U pixels"]:
+def shrink(frames: UInt8[Tensor, "U H V 3"]) -> Float[Tensor, "U pixels"]:
     """Mean colours of 16 x 16 fields in [0, 1], flattened row by row."""
     fields = F.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float() / 255, PIXELS_SIDE)
     return fields.permute(0, 2, 3, 1).flatten(1)  # (U, 16 * 16 * 3)

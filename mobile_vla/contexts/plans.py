@@ -28,6 +28,8 @@ class PlanConfig:
     by         labels whose combinations are the strata
     minimum, maximum  episodes that a stratum gets at least (if it has them) and at most (null: as many as it has)
     n          for `every_n`
+
+    of         a store, or a probe's folder: exactly its rows again, as recorded; all of the above but `by` is not asked
     """
 
     kind: Literal["all", "stratified", "every_n"] = "stratified"
@@ -39,6 +41,7 @@ class PlanConfig:
     maximum: int | None = None
     n: int = 4
     seed: int = 0
+    of: str | None = None
 
     def __post_init__(self):
         if self.episodes < 1 or self.n < 1:
@@ -134,6 +137,8 @@ class SamplingPlan:
         )
 
     def _called(self) -> str:
+        if self.config.of is not None:
+            return f"of the rows of {self.config.of}"
         if self.config.kind == "stratified":
             return f"stratified by {', '.join(self.config.by) or 'nothing'}, seed {self.config.seed}"
         return "all" if self.config.kind == "all" else f"every {self.config.n} frames"

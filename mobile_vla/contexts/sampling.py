@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import starmap
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mobile_vla.contexts.allocation import allocate
 from mobile_vla.contexts.plans import BINS, DEFAULT_LABEL, PlanConfig, SamplingPlan, Stratum, name_bin
+from mobile_vla.contexts.reader import open_store
+from mobile_vla.contexts.rows import OWN
 from mobile_vla.errors import UserError
 
+STORE = "contexts"  # below a probe's folder
 FEW = 5  # episodes: with fewer, five folds cannot each hold one out
 UNEVEN = 3.0  # times as many episodes in one stratum as in another
 
@@ -42,6 +46,8 @@ def make_plan(episodes: Sequence[SampledEpisode], config: PlanConfig) -> Samplin
     if not episodes:
         raise UserError("probe.plan: there are no episodes to take contexts of; choose another split or data.root")
     _refuse_unknown_labels(episodes, config)
+    if config.of is not None:
+        return _plan_again(episodes, config, read_frames(config.of))
     members: dict[str, list[SampledEpisode]] = defaultdict(list)
     for episode in episodes:
         members[_stratum(episode, config)].append(episode)
@@ -72,6 +78,65 @@ def make_plan(episodes: Sequence[SampledEpisode], config: PlanConfig) -> Samplin
         warnings=(),
     )
     return replace(plan, warnings=tuple(_check(plan)))
+
+
+def _plan_again(
+    episodes: Sequence[SampledEpisode], config: PlanConfig, frames: Mapping[str, tuple[int, ...]]
+) -> SamplingPlan:
+    """The rows that another store holds; `UserError` that names what is missing here."""
+    known = {episode.id: episode for episode in episodes}
+    gone = sorted(id for id in frames if id not in known)
+    if gone:
+        raise UserError(
+            f"probe.plan.of={config.of}: {len(gone)} of its {len(frames)} episodes are not among the "
+            f"{len(known)} that were chosen (first: {gone[0]}); choose them too (split=all, or the data.root of that "
+            "probe)"
+        )
+    short = [id for id, wanted in frames.items() if wanted[-1] >= known[id].num_frames]
+    if short:
+        raise UserError(
+            f"probe.plan.of={config.of}: {len(short)} episodes are shorter here (first: {short[0]} has "
+            f"{known[short[0]].num_frames} frames, wanted is frame {frames[short[0]][-1]}); expected the same episodes"
+        )
+    members: dict[str, list[SampledEpisode]] = defaultdict(list)
+    for episode in episodes:
+        members[_stratum(episode, config)].append(episode)
+    strata = []
+    for name in sorted(members):
+        again = [episode for episode in members[name] if episode.id in frames]
+        strata.append(
+            Stratum(
+                name=name,
+                available=len(members[name]),
+                available_frames=sum(episode.num_frames for episode in members[name]),
+                asked=len(again),
+                taken=len(again),
+                rows=sum(len(frames[episode.id]) for episode in again),
+            )
+        )
+    plan = SamplingPlan(
+        config=config,
+        frames={id: frames[id] for id in sorted(frames)},
+        strata=tuple(strata),
+        by_progress=_count_progress(frames, {episode.id: episode.num_frames for episode in episodes}),
+        warnings=(),
+    )
+    return replace(plan, warnings=tuple(_check(plan)))
+
+
+def read_frames(folder: str) -> dict[str, tuple[int, ...]]:
+    """Of each episode of a store, or of the store in a probe's folder, the frames that it holds as recorded."""
+    place = Path(folder).expanduser()
+    try:
+        store = open_store(place / STORE if (place / STORE).is_dir() else place)
+    except UserError as error:
+        raise UserError(f"probe.plan.of: {error}") from error
+    found: dict[str, set[int]] = defaultdict(set)
+    names, frames, variants = (store.column(name) for name in ("episode", "frame", "variant"))
+    for name, frame, variant in zip(names, frames, variants, strict=True):
+        if variant == OWN:
+            found[str(name)].add(int(frame))
+    return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
 def frames_of(num_frames: int, config: PlanConfig) -> tuple[int, ...]:
@@ -137,7 +202,7 @@ def _count_progress(frames: Mapping[str, Sequence[int]], lengths: Mapping[str, i
 def _check(plan: SamplingPlan) -> list[str]:
     """What is not as it was asked for, or too little to compare."""
     config, found = plan.config, []
-    if config.kind == "stratified":
+    if config.kind == "stratified" and config.of is None:
         total, available = sum(stratum.asked for stratum in plan.strata), sum(s.available for s in plan.strata)
         if total < config.episodes:
             found.append(f"probe.plan.maximum={config.maximum} allows {total} of the {config.episodes} episodes")
@@ -165,4 +230,4 @@ def _check(plan: SamplingPlan) -> list[str]:
 
 
 def _can_balance(plan: SamplingPlan) -> bool:
-    return plan.config.kind == "stratified" and not plan.config.balanced
+    return plan.config.kind == "stratified" and plan.config.of is None and not plan.config.balanced

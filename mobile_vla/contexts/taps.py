@@ -13,7 +13,7 @@ path has no own one.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from typing import Literal
@@ -68,7 +68,14 @@ FIXED = {
     "head_state": Tap(name="head_state", path="head.rnn", rows="window", reduction="whole"),
     PIXELS: Tap(name=PIXELS, path=None, rows="frame", reduction="whole"),
 }
+DEFAULT_TAPS = ("context", PIXELS)  # what is looked into, and what the frames themselves give away
 PREDICTED = Tap(name="predicted", path="head", rows="window", reduction="whole")  # stored beside taps, no tap point
+
+
+def list_described(names: Iterable[str]) -> list[str]:
+    """Those that are described and drawn: all that read the model. The frames are a baseline for comparing."""
+    names = list(names)
+    return [name for name in names if name != PIXELS] or names
 
 
 def resolve_taps(policy: nn.Module, names: Sequence[str]) -> tuple[Tap, ...]:

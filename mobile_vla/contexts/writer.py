@@ -33,7 +33,7 @@ from mobile_vla.contexts.manifest import (
 from mobile_vla.contexts.parts import Parts, find_parts, write_part, write_plan
 from mobile_vla.contexts.precision import encode, find_infinite
 from mobile_vla.contexts.rows import Row, RowId
-from mobile_vla.durable import tell
+from mobile_vla.durable import PART, tell
 from mobile_vla.errors import UserError
 from mobile_vla.locking import FileLock, Held
 
@@ -206,7 +206,8 @@ def _enter(folder: Path, planned: Sequence[RowId], wanted: Manifest, rank: int) 
         room.mkdir(parents=True, exist_ok=True)
         lock = FileLock(room / ".lock")
         for path in room.glob(".*.part"):  # what a killed process left half-written
-            shutil.rmtree(path)
+            if PART.fullmatch(path.name) and not path.is_symlink():
+                shutil.rmtree(path)
         if there is None:
             write_plan(folder, planned)
             wanted.save(folder)

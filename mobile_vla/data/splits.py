@@ -6,6 +6,7 @@ split knows each episode by a fingerprint of its content, so that it is recognis
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,34 +27,63 @@ from mobile_vla.errors import UserError
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SCHEMA = 2
+SHARE = 0.15  # of the episodes that validate, or test, where nothing else is set
+ENOUGH, FEWEST = 40, 8  # episodes: to judge contexts on; that a test is worth having
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
     """Shares of the episodes (the rest trains), the labels that are kept in proportion, and the seed.
 
+    validation, test  shares; null chooses them by the number of episodes (`resolve`)
     group  a label whose values are never divided between parts, for example `session` (the day); an episode without
            it is a group of its own
     seed   the split's own: another training seed must not change what is held out. With few groups it has little to
            choose from: it decides between dealings that keep the shares equally well
     """
 
-    validation: float = 0.15
-    test: float = 0.15
+    validation: float | None = None
+    test: float | None = None
     by: tuple[str, ...] = ("direction",)
     group: str | None = None
     seed: int = 0
 
     def __post_init__(self):
-        if min(self.validation, self.test) < 0 or self.validation == 0 or self.validation + self.test >= 1:
-            raise ValueError(
-                f"data.split: shares must leave room for training and validation, got "
-                f"validation={self.validation}, test={self.test}"
-            )
+        validation, test = self.validation, self.test
+        if (validation is not None and not 0 < validation < 1) or (test is not None and not 0 <= test < 1):
+            self._refuse()
+        if (validation or 0) + (test or 0) >= 1:
+            self._refuse()
 
-    @property
-    def shares(self) -> np.ndarray:
-        return np.array([1 - self.validation - self.test, self.validation, self.test])
+    def _refuse(self) -> None:
+        raise ValueError(
+            f"data.split: shares must leave room for training and validation, got "
+            f"validation={self.validation}, test={self.test}"
+        )
+
+    def resolve(self, num_episodes: int) -> np.ndarray:
+        """The shares of training, validation and test, as fractions of this many episodes.
+
+        What contexts can be shown to hold is judged on the validation episodes, and below 40 of them most answers are
+        "undecided". So without a setting 15 % validate, but at least 40 episodes, or a third where a third is less.
+        Another 15 % are for the test, as far as a third of all is not exceeded together; none where that would be
+        fewer than 8 episodes. A share that is given stands, and the other one is chosen: 15 % for the test.
+        """
+        third = math.ceil(num_episodes / 3)
+        if self.validation is not None:
+            validation, test = self.validation, SHARE if self.test is None else self.test
+        else:
+            held_out = max(round(SHARE * num_episodes), min(ENOUGH, third))
+            validation, test = held_out / num_episodes, self.test
+            if test is None:
+                number = min(round(SHARE * num_episodes), third - held_out)
+                test = number / num_episodes if number >= FEWEST else 0.0
+        if validation + test >= 1:
+            raise UserError(
+                f"data.split: nothing is left for training: {validation:.0%} validation and {test:.0%} test of "
+                f"{num_episodes} episodes; lower data.split.test or data.split.validation"
+            )
+        return np.array([1 - validation - test, validation, test])
 
     def stratum(self, episode: Episode) -> tuple[str, ...]:
         return tuple(episode.label(name) for name in self.by)
@@ -109,14 +139,17 @@ def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
 
     A pure function of ids, labels, fingerprints and configuration: the order of the files means nothing.
     """
+    if not episodes:
+        raise UserError("data.split: there are no good episodes to split; record some, or set another data.root")
+    shares = config.resolve(len(episodes))
     groups = find_groups(episodes, config.group)
     rng = np.random.default_rng(config.seed)
     alone = len(groups) == len(episodes)
-    parts = _deal_single(episodes, config, rng) if alone else _deal_whole(groups, config, rng)
+    parts = _deal_single(episodes, config, shares, rng) if alone else _deal_whole(groups, config, shares, rng)
     if not parts["train"] or not parts["validation"]:
         raise UserError(
             f"data.split: {len(episodes)} good episodes cannot be split into training and validation "
-            f"({config.validation:g} validation, {config.test:g} test); record more, or raise data.split.validation"
+            f"({shares[1]:.0%} validation, {shares[2]:.0%} test); record more, or raise data.split.validation"
         )
     return Split({part: tuple(sorted(ids)) for part, ids in parts.items()})
 
@@ -141,11 +174,13 @@ def find_groups(episodes: Sequence[Episode], group: str | None) -> list[list[Epi
     return list(found.values())
 
 
-def _deal_single(episodes: Sequence[Episode], config: SplitConfig, rng: np.random.Generator) -> dict[Part, list[str]]:
+def _deal_single(
+    episodes: Sequence[Episode], config: SplitConfig, shares: np.ndarray, rng: np.random.Generator
+) -> dict[Part, list[str]]:
     strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for episode in episodes:
         strata[config.stratum(episode)].append(episode.id)
-    counts = round_shares(np.array([len(strata[key]) for key in sorted(strata)]), config.shares)
+    counts = round_shares(np.array([len(strata[key]) for key in sorted(strata)]), shares)
     parts: dict[Part, list[str]] = {part: [] for part in PARTS}
     for key, row in zip(sorted(strata), counts, strict=True):
         ids = sorted(strata[key])
@@ -155,7 +190,9 @@ def _deal_single(episodes: Sequence[Episode], config: SplitConfig, rng: np.rando
     return parts
 
 
-def _deal_whole(groups: list[list[Episode]], config: SplitConfig, rng: np.random.Generator) -> dict[Part, list[str]]:
+def _deal_whole(
+    groups: list[list[Episode]], config: SplitConfig, shares: np.ndarray, rng: np.random.Generator
+) -> dict[Part, list[str]]:
     """Groups of the same make-up are one kind: how many of it go where is one question, which of them another."""
     if len(groups) < 2:
         cause, remedy = "exact copies of one episode", "record more"
@@ -171,9 +208,9 @@ def _deal_whole(groups: list[list[Episode]], config: SplitConfig, rng: np.random
     for group in groups:
         counts = Counter(config.stratum(episode) for episode in group)
         kinds[tuple(counts[stratum] for stratum in strata)].append(group)
-    needed = np.array([True, True, config.test > 0 and len(groups) > 2])
+    needed = np.array([True, True, shares[2] > 0 and len(groups) > 2])
     sizes = np.array([len(kinds[kind]) for kind in sorted(kinds)])
-    dealt = deal_groups(np.array(sorted(kinds)), sizes, config.shares, needed, rng)
+    dealt = deal_groups(np.array(sorted(kinds)), sizes, shares, needed, rng)
     parts: dict[Part, list[str]] = {part: [] for part in PARTS}
     for kind, row in zip(sorted(kinds), dealt, strict=True):
         which = np.split(rng.permutation(len(kinds[kind])), np.cumsum(row)[:-1])

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from mobile_vla.augmentation import AugmentationConfig
-from mobile_vla.contexts.taps import PROJECTION, Tap
+from mobile_vla.contexts.taps import PIXELS, PROJECTION, Tap
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.features import feature_prefix
 from mobile_vla.data.marks import KEY, list_marked
@@ -78,6 +78,8 @@ def find_usable(
     if augmentation.is_on:
         frozen = frozen.but_not_behind("frames", "augmentation changes the frames at every step")
     for tap in taps:
+        if tap.name == PIXELS:
+            continue  # read from the frames of the few rows that are stored, apart from the model (`epoch_store`)
         if tap.rows == "frame" and tap.path != PROJECTION:
             frozen = frozen.but_not_behind("frames", f"callbacks.probe.taps has {tap.name}, which is read on the way")
         elif tap.rows in ("frame", "pair"):

@@ -24,17 +24,19 @@ from mobile_vla.contexts.plans import PlanConfig, SamplingPlan
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.contexts.rows import OWN, RowId, list_ids
 from mobile_vla.contexts.sampling import make_plan
-from mobile_vla.contexts.taps import Tap, resolve_taps
+from mobile_vla.contexts.taps import DEFAULT_TAPS, Tap, resolve_taps
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.contexts.writer import StoreWriter
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.dataset import Progress
 from mobile_vla.data.meaning import Meanings, find_meanings
 from mobile_vla.data.schema import Episode
+from mobile_vla.data.splits import load_split
 from mobile_vla.errors import UserError
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.attending import attend_frames
 from mobile_vla.training.attention_figure import AttendedFrame
+from mobile_vla.training.enough import find_shortage
 from mobile_vla.training.evaluation import Pace
 from mobile_vla.training.interventions.catalog import Variant, make_variants, parse_variants
 from mobile_vla.training.interventions.cost import describe
@@ -59,7 +61,7 @@ class ProbeConfig:
     seed        of what variants draw
     """
 
-    taps: tuple[str, ...] = ("context",)
+    taps: tuple[str, ...] = DEFAULT_TAPS
     variants: tuple[str, ...] = ()
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
@@ -136,6 +138,16 @@ class ContextProbe:
     def store_bytes(self) -> int:
         return _count_bytes(len(self.rows), self.specs)
 
+    @property
+    def shortage(self) -> list[str]:
+        """Of a run: what its episodes are too few for, and what would help."""
+        folder = self.subject.run["folder"]
+        if folder is None:
+            return []
+        stored = load_split(Path(folder) / "split.json")
+        dealt = None if stored.unknown else {part: len(ids) for part, ids in stored.parts.items()}
+        return find_shortage(self.plan, self.episodes, self.subject.split, dealt)
+
     def refuse_before(self, before: Store) -> None:
         """`UserError` for another probe with nothing in common, from which no row can have moved."""
         if {id for id in self.rows if id.variant == OWN}.isdisjoint(list_ids(before.rows)):
@@ -156,7 +168,8 @@ class ContextProbe:
             *describe(self.variants, self.plan, self.episodes, window),
             f"{len(self.rows)} rows, {_tell_bytes(self.store_bytes)}, on {machine.accelerator} in {machine.precision}",
         ]
-        return [*lines, self.subject.note] if self.subject.note else lines
+        notes = [self.subject.note] if self.subject.note else []
+        return [*lines, *notes, *(f"warning: {line}" for line in self.shortage)]
 
     def run(self, out: Path, progress: Progress | None = None) -> "Probed":
         """Store what is missing in `out`; a complete store when all ranks return.
@@ -219,7 +232,7 @@ class ContextProbe:
             batch_size=self.batch_size,
             split=self.subject.split,
             precision=self.subject.machine.precision,
-            run=self.subject.run,
+            run={**self.subject.run, **({"warnings": lines} if (lines := self.shortage) else {})},
             variants=list(self.variants),
             seed=self.config.seed,
             fingerprints=self._hash_variants(),

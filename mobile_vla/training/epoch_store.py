@@ -11,21 +11,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
 from mobile_vla.batch import Batch, PairId
-from mobile_vla.contexts.capture import capture
+from mobile_vla.contexts.capture import capture, shrink
 from mobile_vla.contexts.manifest import StoreInfo, TapSpec
 from mobile_vla.contexts.measure import measure_taps
 from mobile_vla.contexts.places import rows_in, starts_of
 from mobile_vla.contexts.plans import SamplingPlan
 from mobile_vla.contexts.precision import Precision
 from mobile_vla.contexts.rows import RowId
-from mobile_vla.contexts.taps import PREDICTED, Tap
+from mobile_vla.contexts.taps import PIXELS, PREDICTED, Tap
 from mobile_vla.contexts.writer import StoreWriter
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.datamodule import EpisodeDataModule
+from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.probe_rows import RowMaker
-from mobile_vla.training.probing import ProbedRows, collect, list_rows, lost_windows, probe
+from mobile_vla.training.probing import ProbedRows, collect, keep_rows, list_rows, lost_windows, probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,11 @@ class WantedRows:
     rows: tuple[RowId, ...]
     taps: tuple[Tap, ...]
     specs: Mapping[str, TapSpec]
+
+    @property
+    def model_taps(self) -> tuple[Tap, ...]:
+        """Those that read the model."""
+        return tuple(tap for tap in self.taps if tap.name != PIXELS)
 
     @classmethod
     def of(
@@ -79,7 +89,7 @@ class EpochStore:
         with ExitStack() as opened:
             self.writer = opened.enter_context(StoreWriter(folder, wanted.rows, wanted.specs, info, rank=rank))
             self._hooks = opened.enter_context(ExitStack())
-            self._captured = self._hooks.enter_context(capture(wanted.policy, [*wanted.taps, PREDICTED]))
+            self._captured = self._hooks.enter_context(capture(wanted.policy, [*wanted.model_taps, PREDICTED]))
             self._opened = opened.pop_all()
 
     def take(self, batch: Batch) -> None:
@@ -103,7 +113,7 @@ class EpochStore:
                 wanted.policy,
                 wanted.assembler,
                 rest,
-                wanted.taps,
+                wanted.model_taps,
                 self._add,
                 batch_size=batch_size,
                 rank=rank,
@@ -117,7 +127,30 @@ class EpochStore:
         self._opened.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
     def _add(self, found: ProbedRows) -> None:
+        if any(tap.name == PIXELS for tap in self.wanted.taps):
+            found = self._with_pixels(found)
         self.writer.add(*self._maker.make(found))
+
+    def _with_pixels(self, found: ProbedRows) -> ProbedRows:
+        """The frames of these rows, shrunk; without rows whose file cannot be read any more.
+
+        Not captured from the batch: where frozen work is cached, it has no frames.
+        """
+        pixels, kept = [], []
+        for index, id in enumerate(found.ids):
+            try:
+                pixels.append(shrink(self._read_frame(id)))
+            except BrokenEpisode:
+                continue
+            kept.append(index)
+        none = torch.zeros(0, *self.wanted.specs[PIXELS].shape)
+        rows = keep_rows(found, kept)
+        return replace(rows, taps={**rows.taps, PIXELS: torch.cat([none, *pixels])})
+
+    def _read_frame(self, id: PairId) -> UInt8[Tensor, "1 H V 3"]:
+        frames = self.wanted.assembler.frames
+        assert frames is not None, "rows are of frames"
+        return frames.read(self._maker.episodes[id.episode], id.frame, id.frame + 1)
 
 
 def plan_rest(plan: SamplingPlan, seen: Collection[tuple[str, int]]) -> SamplingPlan:

@@ -1,12 +1,29 @@
 """One process trains in a run's folder at a time."""
 
 import shutil
+from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mobile_vla.errors import UserError
 from mobile_vla.locking import FileLock, Held, find_holder
 
 NAME = ".lock"
+# What a training writes before `config.yaml`, which says that there is a run.
+BEGUN = (
+    "split.json",
+    "faults.json",
+    "machine.json",
+    "metrics.csv",
+    "events.out.tfevents.*",
+    "checkpoints",
+    "contexts",
+    "projector",
+    "points",
+    "projector_config.pbtxt",
+    ".*.part",
+    "hparams.yaml",
+)
 
 
 class RunLock(FileLock):
@@ -27,12 +44,17 @@ def refuse_if_locked(folder: Path) -> None:
         raise _refusal(folder, holder)
 
 
-def remove_all_but_the_lock(folder: Path) -> None:
-    """For whoever holds it."""
+def remove_begun(folder: Path, before: Collection[str]) -> None:
+    """What a training has written that did not become a run, for whoever holds the lock.
+
+    before: names that were there when the lock was taken: they, and names that no training writes, stay.
+    """
     for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
+        if path.name in before or path.is_symlink() or not any(fnmatch(path.name, name) for name in BEGUN):
+            continue
+        if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != NAME:
+        else:
             path.unlink()
 
 

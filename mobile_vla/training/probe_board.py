@@ -17,11 +17,12 @@ from torch.utils.tensorboard import SummaryWriter
 from mobile_vla.contexts.manifest import name_folders
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.rows import LABEL
+from mobile_vla.contexts.taps import list_described
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.data.frames import FrameSource
 from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.schema import Episode
-from mobile_vla.training.projector import Cloud, write_clouds
+from mobile_vla.training.projector import SUFFIX, Cloud, write_clouds
 
 EVENTS = "events.out.tfevents.*"
 MOST_ROWS = 5_000  # in the Projector, which is a web page
@@ -53,14 +54,14 @@ class ProbeBoard:
         self, folder: Path, step: int, numbers: Mapping[str, Mapping[str, float]], figures: Mapping[str, Figure]
     ) -> list[str]:
         """A run of its own. numbers: tap -> name -> value. Returns what of the store is not all shown, in words."""
-        for stale in folder.glob(EVENTS):  # of a call that was killed
+        for stale in folder.glob(f"{EVENTS}{SUFFIX}"):  # of a call that was killed
             stale.unlink()
         clouds, notes = self.clouds()
         write_clouds(folder, clouds)
-        with SummaryWriter(str(folder)) as writer:
+        with SummaryWriter(str(folder), filename_suffix=SUFFIX) as writer:
             for name, figure in figures.items():
                 writer.add_figure(name, figure, step)
-            for tap in self.store.taps:
+            for tap in list_described(self.store.taps):
                 for name, value in numbers[tap].items():
                     writer.add_scalar(tag(tap, name), value, step)
             self.add_histograms(writer, step)
@@ -68,7 +69,7 @@ class ProbeBoard:
 
     def add_histograms(self, writer: SummaryWriter, step: int) -> None:
         """Of each tap all values, and the lengths of the vectors; without vectors that are not finite."""
-        for tap in self.store.taps:
+        for tap in list_described(self.store.taps):
             vectors = self.store.vectors(tap)
             width = int(np.prod(vectors.shape[1:]))
             chosen = vectors[spread(len(vectors), max(MOST_IN_HISTOGRAM // width, 1))].reshape(-1, width)
@@ -94,7 +95,7 @@ class ProbeBoard:
     def clouds(self, of: str = "") -> tuple[list[Cloud], list[str]]:
         """For the Projector, and what of the store is not in them, in words. of: what the vectors are of."""
         clouds, notes = [], []
-        for tap in self.store.taps:
+        for tap in list_described(self.store.taps):
             vectors = self.store.vectors(tap)
             if vectors.ndim != 2:
                 shape = self.store.taps[tap].shape

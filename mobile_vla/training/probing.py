@@ -185,6 +185,22 @@ def collect(
     )
 
 
+def keep_rows(found: ProbedRows, kept: Sequence[int]) -> ProbedRows:
+    """Some of the rows, by their place."""
+    if len(kept) == len(found.ids):
+        return found
+    at = torch.tensor(kept, dtype=torch.int64)
+    return ProbedRows(
+        ids=tuple(found.ids[i] for i in kept),
+        taps={name: values[at.to(values.device)] for name, values in found.taps.items()},
+        predicted=found.predicted[at.to(found.predicted.device)],
+        chunks=found.chunks[at.to(found.chunks.device)],
+        chunk_mask=found.chunk_mask[at.to(found.chunk_mask.device)],
+        requests=tuple(found.requests[i] for i in kept) if found.requests else (),
+        shown=tuple(found.shown[i] for i in kept) if found.shown else (),
+    )
+
+
 def list_rows(
     plan: SamplingPlan, assembler: BatchAssembler, interventions: Mapping[str, Intervention] | None = None
 ) -> list[PairId]:

@@ -9,8 +9,8 @@ are a run of their own (`show_latest`).
 """
 
 import math
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from mobile_vla.durable import write_text
 
 CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks for
 POINTS = "points"
+TENSORS, LABELS, PICTURES = "tensors.tsv", "metadata.tsv", "sprite.png"
+SUFFIX = ".mobile_vla"  # of files of events that may be removed again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,11 @@ def write_clouds(folder: Path, clouds: Sequence[Cloud]) -> None:
     for cloud in clouds:
         place = folder / POINTS / cloud.folder
         place.mkdir(parents=True, exist_ok=True)
-        np.savetxt(place / "tensors.tsv", cloud.vectors, fmt="%.7g", delimiter="\t")
+        np.savetxt(place / TENSORS, cloud.vectors, fmt="%.7g", delimiter="\t")
         lines = ["\t".join(texts) for texts in (cloud.columns, *cloud.labels)]
-        (place / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (place / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # The default level takes four times as long and saves little.
-        Image.fromarray(_tile(cloud.pictures)).save(place / "sprite.png", compress_level=1)
+        Image.fromarray(_tile(cloud.pictures)).save(place / PICTURES, compress_level=1)
         told = config.embeddings.add(tensor_name=cloud.name, tensor_shape=cloud.vectors.shape)
         told.tensor_path = f"{POINTS}/{cloud.folder}/tensors.tsv"
         told.metadata_path = f"{POINTS}/{cloud.folder}/metadata.tsv"
@@ -65,10 +67,21 @@ def write_clouds(folder: Path, clouds: Sequence[Cloud]) -> None:
 def show_latest(folder: Path, name: str, clouds: Sequence[Cloud]) -> None:
     """Write the clouds as the run `folder/name`, in the place of all others there."""
     write_clouds(folder / name, clouds)
-    SummaryWriter(str(folder / name)).close()  # an event makes it a run
+    SummaryWriter(str(folder / name), filename_suffix=SUFFIX).close()  # an event makes it a run
     for other in folder.iterdir():
-        if other.name != name:
-            shutil.rmtree(other)
+        if other.name != name and not other.is_symlink() and (other / CONFIG).is_file():
+            _remove_clouds(other)
+
+
+def _remove_clouds(folder: Path) -> None:
+    """The files that `show_latest` has written there, and the folder if nothing else is in it."""
+    places = [place for place in (folder / POINTS).glob("*") if not place.is_symlink()]
+    files = [place / name for place in places for name in (TENSORS, LABELS, PICTURES)]
+    for file in (*files, folder / CONFIG, *folder.glob(f"events.out.tfevents.*{SUFFIX}")):
+        file.unlink(missing_ok=True)
+    for place in (*places, folder / POINTS, folder):
+        with suppress(OSError):  # it holds something else
+            place.rmdir()
 
 
 def _tile(pictures: UInt8[np.ndarray, "N side side 3"]) -> UInt8[np.ndarray, "height width 3"]:

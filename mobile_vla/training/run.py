@@ -51,7 +51,7 @@ from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.epoch_folders import FOLDER, remove_from
 from mobile_vla.training.feature_cache import fill
 from mobile_vla.training.findings import baseline_losses, find, plan_effects
-from mobile_vla.training.lock import RunLock, refuse_if_locked, remove_all_but_the_lock
+from mobile_vla.training.lock import RunLock, refuse_if_locked, remove_begun
 from mobile_vla.training.loggers import CsvMetrics
 from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
@@ -205,6 +205,7 @@ class Training:
         if check is not None and self.resumed is None:
             check(policy, self._first_window())
         lock = RunLock(out) if rank_zero_only.rank == 0 else None
+        before = [path.name for path in out.iterdir()] if lock is not None else []
         try:
             if lock is not None:
                 remove_parts(out)
@@ -212,7 +213,7 @@ class Training:
             return self._run(policy, out, save_config, progress, begun)
         except (UserError, KeyboardInterrupt):
             if lock is not None and self.continues is None and not (out / CONFIG).exists():
-                remove_all_but_the_lock(out)  # it has not become a run
+                remove_begun(out, before)  # it has not become a run
             raise
         finally:
             if lock is not None:

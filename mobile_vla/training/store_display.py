@@ -12,6 +12,7 @@ from pathlib import Path
 from mobile_vla.analysis.descriptions.description import describe_tap
 from mobile_vla.analysis.pairs.drift import Drift, find_drift
 from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.contexts.taps import list_described
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.errors import UserError
 from mobile_vla.training.epoch_folders import BEFORE, FOLDER, list_epochs
@@ -69,7 +70,7 @@ class StoreDisplay:
 def _describe(store: Store, first: Store) -> dict[str, float]:
     """Scalars: what each tap's vectors look like, and how far the rows moved since the first store."""
     scalars = {}
-    for tap in store.taps:
+    for tap in list_described(store.taps):
         drift = find_drift(first, store, tap)
         told = describe_tap(store, tap).scalars() | (drift.scalars() if isinstance(drift, Drift) else {})
         scalars |= {tag(tap, name): float(value) for name, value in told.items()}

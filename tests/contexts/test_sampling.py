@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from mobile_vla.contexts.allocation import allocate
 from mobile_vla.contexts.manifest import TapSpec
 from mobile_vla.contexts.plans import PlanConfig, SamplingPlan
+from mobile_vla.contexts.rows import RowId
 from mobile_vla.contexts.sampling import frames_of, make_plan
 from mobile_vla.errors import UserError
+from tests.contexts.storing import make
 
 SIDES = ("left", "right", "unknown", "straight")
 
@@ -293,3 +295,44 @@ def test_strata_are_combinations_of_labels(make_episode):
 def test_planning_needs_no_torch():
     check = "import sys, mobile_vla.contexts.sampling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+class TestOfAnotherStore:
+    """`probe.plan.of`: the rows of another store again."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        """Left episodes 3 and 1, frames out of order, one row of a variant."""
+        rows = [
+            RowId("left/003", 9, "go", "own"),
+            RowId("left/003", 4, "go", "own"),
+            RowId("left/001", 0, "go", "own"),
+            RowId("left/001", 17, "go", "swap"),
+        ]
+        make(tmp_path / "probe" / "contexts", rows)
+        return tmp_path / "probe"
+
+    def test_exactly_its_rows(self, recorded, store):
+        episodes = recorded(left=5, right=3)
+        for folder in (store, store / "contexts"):
+            plan = make_plan(episodes, PlanConfig(of=str(folder), episodes=1, progress=(0.5,), maximum=1))
+            assert plan.frames == {"left/001": (0,), "left/003": (4, 9)}
+            assert taken(plan) == {"left": 2, "right": 0}
+            assert plan.num_rows == 3
+            assert f"of the rows of {folder}" in plan.describe()[0]
+            assert not any("asked for" in line for line in plan.describe())
+        assert SamplingPlan.from_plain(json.loads(json.dumps(plan.to_plain()))).fingerprint == plan.fingerprint
+
+    def test_what_is_missing_is_named(self, recorded, store, tmp_path):
+        config = PlanConfig(of=str(store))
+        with pytest.raises(UserError, match=r"1 of its 2 episodes are not among the 3 .*first: left/003\).*split=all"):
+            make_plan(recorded(left=3), config)
+        with pytest.raises(UserError, match=r"1 episodes are shorter here \(first: left/003 has 9 frames, .* frame 9"):
+            make_plan(recorded(num_frames=9, left=5), config)
+        with pytest.raises(UserError, match=r"probe.plan.of: .*no such folder"):
+            make_plan(recorded(left=3), PlanConfig(of=str(tmp_path / "nowhere")))
+
+    def test_plans_of_before_still_open(self, recorded):
+        plain = make_plan(recorded(left=5), PlanConfig()).to_plain()
+        del plain["config"]["of"]
+        assert SamplingPlan.from_plain(plain).config == PlanConfig()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobile_vla.errors import UserError
-from mobile_vla.training.lock import RunLock
+from mobile_vla.training.lock import RunLock, remove_begun
 
 HOLD = """
 import sys, time
@@ -91,3 +91,20 @@ def members(group: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def test_only_what_a_training_has_begun_is_removed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    out = tmp_path / "out"
+    lock = RunLock(out)
+    (out / "metrics.csv").touch()  # somebody else's, from before
+    before = [path.name for path in out.iterdir()]
+    (out / "checkpoints").mkdir()
+    for name in ("split.json", "checkpoints/last.ckpt", "mine.txt", "events.out.tfevents.1"):
+        (out / name).touch()
+    (out / "contexts").symlink_to(tmp_path / "elsewhere")
+    remove_begun(out, before)
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "contexts", "metrics.csv", "mine.txt"]
+    assert (tmp_path / "elsewhere" / "file").exists()
+    lock.release()

@@ -49,3 +49,16 @@ def test_the_newest_takes_the_place_of_what_was_there(tmp_path):
     assert [folder.name for folder in (tmp_path / "projector").iterdir()] == ["epoch_001"]
     files = {file.name.partition(".")[0] for file in (tmp_path / "projector" / "epoch_001").iterdir()}
     assert files == {"points", "projector_config", "events"}, "without an event TensorBoard sees no run"
+
+
+def test_what_is_not_the_projectors_stays(tmp_path):
+    folder = tmp_path / "projector"
+    show_latest(folder, "epoch_000", [make_cloud()])
+    (folder / "epoch_000" / "notes.txt").touch()
+    (folder / "mine").mkdir()
+    (folder / "mine" / "tensors.tsv").touch()
+    (folder / "file").touch()
+    show_latest(folder, "epoch_001", [make_cloud()])
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch_000", "epoch_001", "file", "mine"]
+    assert [path.name for path in (folder / "epoch_000").iterdir()] == ["notes.txt"]
+    assert (folder / "mine" / "tensors.tsv").exists()

@@ -19,6 +19,7 @@ from mobile_vla.data.synthetic.episode import Task, make_task, record
 from mobile_vla.data.synthetic.layouts import write_recording
 from mobile_vla.data.synthetic.naming import Layout, file_name, labels_of, recorded_at
 from mobile_vla.data.synthetic.scene import REFERENCE_FRAMES, WORLDS, WorldName
+from mobile_vla.durable import replaced
 from mobile_vla.errors import UserError
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -152,13 +153,8 @@ def _write_all(config: SynthConfig, plans: list[_Plan]) -> Iterator[int]:
 def _write_one(config: SynthConfig, plan: _Plan) -> int:
     """Record and write one episode, beside its place first, so that no half-written file ever has its name."""
     recording = record(plan.task, num_frames=config.frames, resolution=config.resolution, noise=config.noise)
-    part = plan.path.with_name(plan.path.name + ".part")
     when = recorded_at(config.seed, plan.index)
-    try:
+    with replaced(plan.path, sync=False) as part:
         with h5py.File(part, "w") as file:
             write_recording(file, recording, plan.labels, when, plan.path.stem, config.layout)
-        size = part.stat().st_size
-        part.rename(plan.path)
-    finally:
-        part.unlink(missing_ok=True)
-    return size
+        return part.stat().st_size

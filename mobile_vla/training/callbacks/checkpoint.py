@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from mobile_vla.checkpoints.files import LAST, NEXT, rotate
+from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.durable import replaced
 from mobile_vla.errors import Interrupted, UserError
 from mobile_vla.training.loggers import CsvMetrics
@@ -194,13 +195,24 @@ class RunCheckpoints(Checkpoint):
             known = NAME.fullmatch(file.name)
             if known and position.batch and int(known[1]) == position.epoch:
                 self.at_stop[file.name] = float(known[2])
-            elif known and file.name not in self.best:
+            elif known and file.name not in self.best and _is_of_run(file, resumed):
                 file.unlink()
         for name in list(self.best):
             newest = position.batch == 0 and int(name.split("=")[1].split("-")[0]) == position.epoch - 1
             if not newest and not (self.folder / name).exists():
                 del self.best[name]  # the user took it away
         self._keep_best(resumed)
+
+
+def _is_of_run(file: Path, resumed: Path) -> bool:
+    """Whether the file, and no link, holds the same run as the checkpoint that it is resumed from: a copy of another
+    run's that somebody has put there is not ours to drop."""
+    if file.is_symlink():
+        return False
+    try:
+        return read_checkpoint(file)["mobile_vla"] == read_checkpoint(resumed)["mobile_vla"]
+    except UserError:
+        return False
 
 
 def _windows_a_batch(trainer: Trainer) -> int:

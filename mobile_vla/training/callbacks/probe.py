@@ -7,7 +7,6 @@ random.
 """
 
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from mobile_vla.contexts.taps import resolve_taps
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.errors import UserError
 from mobile_vla.models.policy import ModelConfig, Policy
-from mobile_vla.training.epoch_folders import BEFORE, FOLDER, name_epoch
+from mobile_vla.training.epoch_folders import BEFORE, FOLDER, name_epoch, remove_store
 from mobile_vla.training.epoch_store import EpochStore, WantedRows, count_windows, plan_rest
 from mobile_vla.training.probe_info import make_info
 from mobile_vla.training.probing import uncovered
@@ -123,8 +122,8 @@ class StoreContexts(Callback):
             return
         if not self.config.before_training:
             return
-        if trainer.is_global_zero and (self.folder / BEFORE).exists():
-            shutil.rmtree(self.folder / BEFORE)  # of a training that saved nothing
+        if trainer.is_global_zero:
+            remove_store(self.folder / BEFORE)  # of a training that saved nothing
         trainer.strategy.barrier()
         info = self._info(trainer, epoch=0, batch_size=self.data.config.batch_size)
         self._begin(trainer, BEFORE, info, trained=False)
