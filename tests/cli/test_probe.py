@@ -359,8 +359,8 @@ class TestContinuing:
     def test_other_settings_do_not_go_on(self, killed, words, tmp_path, capsys):
         begun = Path(shutil.copytree(killed, tmp_path / "k"))
         there = bytes_of(begun)
-        assert run(*words, "probe.taps=[context,pixels]", f"out={begun}") == 2
-        assert "holds another store: taps.pixels" in capsys.readouterr().err
+        assert run(*words, "probe.taps=[context,head_state]", f"out={begun}") == 2
+        assert "holds another store: taps.head_state" in capsys.readouterr().err
         assert bytes_of(begun) == there
 
     def test_a_finished_probe_and_a_run_are_not_gone_on_with(self, trained, words, tmp_path, refused, everything):

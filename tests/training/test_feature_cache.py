@@ -417,3 +417,25 @@ def test_a_budget_must_be_positive(budget):
 def test_there_may_be_no_limit(settings, tmp_path):
     found = train(tmp_path / "run", settings({"max_gb": math.inf}, **DEPTHS["contexts"]))
     assert found["cache"]["of"] == "contexts"
+
+
+@pytest.mark.parametrize("depth", ["contexts", "none"])
+def test_frames_are_stored_beside_contexts_also_where_contexts_are_cached(settings, tmp_path, depth):
+    """The tap `pixels` reads no model, so it neither turns the cache off nor depends on it."""
+    probe = {"plan": {"kind": "every_n", "n": 3}, "taps": ("context", "pixels")}
+    config = settings({"at": depth}, lora={"preset": "none"}, probe=probe, trainer={"max_epochs": 1})
+    training = prepare(tmp_path / "run", config)
+    found = train(tmp_path / "run", config)
+    assert found["cache"]["of"] == (None if depth == "none" else depth)
+    store = open_store(tmp_path / "run" / "contexts" / "epoch_000")
+    assert store.taps["pixels"].shape == (16 * 16 * 3,)
+    episodes = {episode.id: episode for episode in training.data.episodes("validation")}
+    for row in range(0, len(store), 5):
+        episode, frame = episodes[store.column("episode")[row]], int(store.column("frame")[row])
+        pixels = training.dataset.frames.read(episode, frame, frame + 1)[0].numpy()
+        side = pixels.shape[0] // 16
+        if pixels.shape[0] % 16 == 0:  # fields of equal size
+            means = pixels.reshape(16, side, 16, side, 3).mean(axis=(1, 3)) / 255
+            np.testing.assert_allclose(store.vectors("pixels")[row], means.ravel(), atol=1e-5)
+        else:
+            assert store.vectors("pixels")[row].mean() == pytest.approx(pixels.mean() / 255, abs=0.02)
