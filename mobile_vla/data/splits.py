@@ -139,8 +139,11 @@ def make_split(episodes: Sequence[Episode], config: SplitConfig) -> Split:
 
     A pure function of ids, labels, fingerprints and configuration: the order of the files means nothing.
     """
-    if not episodes:
-        raise UserError("data.split: there are no good episodes to split; record some, or set another data.root")
+    if len(episodes) < 2:
+        raise UserError(
+            f"data.split: {len(episodes)} good episodes cannot be split into training and validation; record more, or "
+            "set another data.root"
+        )
     shares = config.resolve(len(episodes))
     groups = find_groups(episodes, config.group)
     rng = np.random.default_rng(config.seed)

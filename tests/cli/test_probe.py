@@ -230,6 +230,23 @@ class TestBeforeAndAfter:
         assert f"length {old['norm']['mean']:.2f} -> {new['norm']['mean']:.2f}" in printed
         assert found["change"]["context"][1] in printed
 
+    def test_the_rows_of_another_probe_are_probed_again(self, trained, start, tmp_path, capsys):
+        """Exactly these, of the model that was never trained too; the frames are stored beside the contexts."""
+        words = (f"run={trained}", f"probe.plan.of={start}")
+        assert run("probe", *words, f"out={tmp_path / 'o'}") == 0
+        then, now = contexts.open(start / "contexts"), contexts.open(tmp_path / "o" / "contexts")
+        for name in ("episode", "frame"):
+            assert then.column(name).tolist() == now.column(name).tolist()
+        assert list(now.taps) == ["context", "pixels"]
+        assert list(read(tmp_path / "o")["description"]) == ["context"]
+        printed = capsys.readouterr().out
+        (warning,) = now.manifest.info.run["warnings"][:1]
+        assert warning.startswith("4 episodes are looked into (the validation part")
+        assert f"warning: {warning}" in printed
+        assert warning in read(tmp_path / "o")["notes"]
+        assert run("probe", *words, "split=train", f"out={tmp_path / 'p'}") == 2
+        assert f"probe.plan.of={start}: 4 of its 4 episodes are not among" in capsys.readouterr().err
+
     def test_numbers_of_other_rows_do_not_stand_side_by_side(self, trained, start, tmp_path):
         words = ("split=all", "probe.plan.kind=every_n", "probe.plan.n=5")  # 3 frames of 20 episodes, 4 of them before
         assert run("probe", f"run={trained}", f"out={tmp_path / 'o'}", f"probe.before={start}", *words) == 0
@@ -407,7 +424,7 @@ class TestMistakes:
 
     def test_a_full_disk_is_told_before(self, trained, refused, monkeypatch):
         monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 9, 9))
-        assert "are free, and storing 20 rows takes up to 25.1 kB" in refused(f"run={trained}")
+        assert "are free, and storing 20 rows takes up to 25.1 kB" in refused(f"run={trained}", "probe.taps=[context]")
 
     def test_a_checkpoint_without_a_run(self, refused, episodes):
         assert "checkpoint=last is a run's" in refused("model=tiny", f"data.root={episodes}", "checkpoint=last")
@@ -423,4 +440,6 @@ def base_of(run_folder: Path) -> str:
 
 
 def bytes_of(store: Path) -> Counter[tuple[str, bytes]]:
-    return Counter((str(f.relative_to(store)), f.read_bytes()) for f in sorted(store.rglob("*")) if f.is_file())
+    """Of all files but the lock, which says who has asked last."""
+    files = [file for file in sorted(store.rglob("*")) if file.is_file() and file != store / ".lock"]
+    return Counter((str(file.relative_to(store)), file.read_bytes()) for file in files)
