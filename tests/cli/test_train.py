@@ -61,8 +61,8 @@ def test_train_json_has_its_fields(trained: Path):
     found = json.loads((trained / "train.json").read_text())
     assert found["schema"] == 1
     assert set(found["baselines"]) == {"mean_action", "previous_action", "progress_only", "instruction_only"}
-    assert found["denominators"]["episodes"] == 3
-    assert found["denominators"]["windows"] == 3 * 11
+    assert found["denominators"]["episodes"] == 7  # a third of 20
+    assert found["denominators"]["windows"] == 7 * 11
     assert found["parameters"]["total"] > found["parameters"]["trainable"] > 0
     checkpoint = Path(found["checkpoint"])
     assert checkpoint.stat().st_size == found["checkpoint_bytes"]
