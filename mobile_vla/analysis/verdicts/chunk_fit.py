@@ -1,58 +1,71 @@
-"""How much of the next action chunk vectors tell beyond progress and instruction: a held-out ridge regression.
+"""How much of the next action chunk vectors tell beyond progress, instruction and session: a held-out ridge regression.
 
-In: vectors of a sample, and its chunks. Out: a `Fit`, with R^2 over held-out episodes relative to what the mean chunk
-of the same progress bin and instruction leaves unexplained. Everything is fitted without the held-out episodes, the
-means of the baseline too; the penalty is chosen without them by leave-one-episode-out.
+In: vectors of a sample, and its chunks. Out: a `Fit`, with R^2 over held-out episodes relative to what the baseline
+leaves unexplained, as a mean over many deals of the folds. Everything is fitted without the held-out episodes, the
+baseline too; penalty and slope are chosen by the errors of the others.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.baseline import free_columns, meanings_of
+from mobile_vla.analysis.verdicts.baseline import Baseline, make_baseline
 from mobile_vla.analysis.verdicts.chunks import CONSTANT, Chunks
-from mobile_vla.analysis.verdicts.folds import blocks_of, codes_of, deal_folds, permutations
-from mobile_vla.analysis.verdicts.nested import make_folds
+from mobile_vla.analysis.verdicts.folds import deal_often, permutations
+from mobile_vla.analysis.verdicts.held_out import HeldOut
 from mobile_vla.analysis.verdicts.permuting import draw, one_by_one
-from mobile_vla.analysis.verdicts.ridge import Ridge, Spike, leave_out, project_on, standardise
-from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
+from mobile_vla.analysis.verdicts.ridge import standardise
+from mobile_vla.analysis.verdicts.rigour import Rigour
+from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity, find_sensitivity
 from mobile_vla.analysis.verdicts.verdict import NADEAU_BENGIO, interval
 
-PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 30.0)  # of the mean squared length; the last hardly fits at all
 MOST_EPISODES = 300  # that are worth a fit: its cost grows with their cube
 BATCH = 100  # permutations at a time
+NEAR = 0.3  # standard errors from a margin: a bound this near to it is settled by twice as many deals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
     """r2         of held-out rows, relative to the baseline's;  null  mean under permutation
-    sse, base     (E,) sums of squared errors by episode: with the vectors, and of the baseline
+    sse, base     (E,) sums of squared errors by episode, means over the deals: with the vectors, and of the baseline.
+                  Both 0 for an episode that the baseline cannot be fitted without: no other has its text
     by_component  r2 of each action component
     by_step       (C,) r2 of each step of the chunk, NaN where nothing is known
+    sensitivity   what would have been detected; None where no margin was given, where the answer does not depend on
+                  it, and where the baseline leaves nothing of the vectors
+    deals         of the folds
     """
 
     r2: float
     p_yes: float
-    p_no: float | None
     null: float
     sse: Float[np.ndarray, " E"]
     base: Float[np.ndarray, " E"]
     by_component: tuple[float, ...]
     by_step: Float[np.ndarray, " C"]
+    sensitivity: Sensitivity | None = None
+    deals: int
+
+    @property
+    def scored(self) -> Bool[np.ndarray, " E"]:
+        return self.base > 0
 
     @property
     def spread(self) -> float:
         """sqrt(E) times the standard error."""
-        return NADEAU_BENGIO * jackknife_spread(self.sse, self.base)
+        return NADEAU_BENGIO * jackknife_spread(self.sse[self.scored], self.base[self.scored])
+
+    @property
+    def error(self) -> float:
+        return self.spread / np.sqrt(max(int(self.scored.sum()), 1))
 
     @property
     def ci(self) -> tuple[float, float]:
-        return interval(self.r2, self.spread / np.sqrt(len(self.sse)), len(self.sse) - 1)
+        return interval(self.r2, self.error, int(self.scored.sum()) - 1)
 
 
 def fit(
@@ -62,38 +75,60 @@ def fit(
     rigour: Rigour,
     *,
     permute: bool = True,
-    spikes_below: float | None = None,
+    baseline: Baseline | None = None,
+    margin: float | None = None,
 ) -> Fit:
-    """permute: for `p_yes`, which is 1 without;  spikes_below: for `p_no`, but not where the interval reaches above it:
-    a no is out of reach there."""
-    meanings = meanings_of(sample)
-    free = free_columns(sample, meanings)
+    """permute: for `p_yes`, which is 1 without;  margin: for `sensitivity`, and more deals where a bound is near."""
+    baseline = baseline or make_baseline(sample)
     values = standardise(vectors)
-    held = _Held(sample, Ridge(values @ values.T, free), deal_folds(meanings, rigour.seed))
-    own = held.score(chunks.values[:, None, :], chunks.known[:, None, :])
-    blocks = codes_of(sample.session, meanings)
-    observed = float(held.score(*_permuted(sample, chunks.leading, [np.arange(sample.num_episodes)])).r2[0])
-    p_yes, null = 1.0, np.nan
+    strata = baseline.blocks
+
+    def hold(deals: int) -> HeldOut:
+        return HeldOut(values, baseline.columns, sample.episode, deal_often(strata, rigour.seed, deals))
+
+    held = hold(rigour.deals)
+    found = _measure(held, chunks)
+    if margin is not None and any(abs(bound - margin) < NEAR * found.error for bound in found.ci):
+        found = _measure(hold(2 * rigour.deals), chunks)
+    p_yes, null, sensitivity = 1.0, np.nan, None
+    observed = float(held.score(chunks.leading[:, None, :], tested=True)[0].r2[0])
     if permute:
-        batches = batched(permutations(blocks, rigour.permutations, rigour.seed), BATCH)
-        scores = (held.score(*_permuted(sample, chunks.leading, orders)).r2 for orders in batches)
+        batches = batched(permutations(strata, rigour.permutations, rigour.seed), BATCH)
+        scores = (held.score(*permuted(sample, chunks.leading, orders), tested=True)[0].r2 for orders in batches)
         p_yes, null = draw(observed, one_by_one(scores))
+    if margin is not None and found.ci[0] < 2 * margin and held.scale > 0:
+        orders = list(permutations(strata, rigour.spikes, rigour.seed + 1))
+        planted, there = permuted(sample, chunks.leading, orders)
+        sensitivity = find_sensitivity(held, values, planted, there, observed, margin, rigour.seed)
+    return Fit(
+        r2=found.r2,
+        p_yes=p_yes,
+        null=null,
+        sse=found.sse,
+        base=found.base,
+        by_component=found.by_component,
+        by_step=found.by_step,
+        sensitivity=sensitivity,
+        deals=found.deals,
+    )
+
+
+def _measure(held: HeldOut, chunks: Chunks) -> Fit:
+    """Without any test."""
+    found, chosen = held.score(chunks.values[:, None, :], chunks.known[:, None, :])
+    errors, base = held.by_entry(chunks.values, chunks.known, chosen)
     component = np.tile(np.arange(chunks.shape[1]), chunks.shape[0])
     step = np.repeat(np.arange(chunks.shape[0]), chunks.shape[1])
-    told = Fit(
-        r2=float(own.r2[0]),
-        p_yes=p_yes,
-        p_no=None,
-        null=null,
-        sse=np.bincount(sample.episode, own.errors.sum(axis=1), sample.num_episodes),
-        base=np.bincount(sample.episode, own.base_errors.sum(axis=1), sample.num_episodes),
-        by_component=tuple(_shares(own, component, chunks.shape[1]).tolist()),
-        by_step=_shares(own, step, chunks.shape[0]),
+    return Fit(
+        r2=float(found.r2[0]),
+        p_yes=1.0,
+        null=np.nan,
+        sse=found.sse[:, 0],
+        base=found.base[:, 0],
+        by_component=tuple(_shares(errors, base, component, chunks.shape[1]).tolist()),
+        by_step=_shares(errors, base, step, chunks.shape[0]),
+        deals=held.num_deals,
     )
-    if spikes_below is None or told.ci[1] > spikes_below:
-        return told
-    scores = _spike_scores(sample, values, chunks, held, rigour, blocks)
-    return replace(told, p_no=draw(-observed, (-score for score in scores)).p)
 
 
 def batched(orders: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -109,61 +144,7 @@ def jackknife_spread(sse: Float[np.ndarray, " E"], base: Float[np.ndarray, " E"]
     return float(np.sqrt((len(sse) - 1) * ((without - without.mean()) ** 2).sum()))
 
 
-class _Scores(NamedTuple):
-    """r2  of each of K versions;  errors, base_errors  squared, of the first one."""
-
-    r2: Float[np.ndarray, " K"]
-    errors: Float[np.ndarray, "N M"]
-    base_errors: Float[np.ndarray, "N M"]
-
-
-class _Held:
-    """Scores targets on held-out episodes; several versions of the targets at once, each with its own penalty: in each
-    fold and version the best on its other episodes."""
-
-    def __init__(self, sample: Sample, ridge: Ridge, folds: Int[np.ndarray, " E"]):
-        self.ridge = ridge
-        self.rows = blocks_of(folds, sample.episode)
-        others = [
-            [rows for rows, other in zip(sample.rows_by_episode, folds, strict=True) if other != fold]
-            for fold in np.unique(folds)
-        ]
-        self.hats = {penalty: ridge.hat(penalty) for penalty in PENALTIES}
-        self.folds = {penalty: make_folds(hat, self.rows, others) for penalty, hat in self.hats.items()}
-        self.base = project_on(ridge.basis)
-
-    def score(
-        self,
-        targets: Float[np.ndarray, "N K M"],
-        known: Bool[np.ndarray, "N K M"],
-        spike: Spike | None = None,
-    ) -> _Scores:
-        """spike: is in the inputs."""
-        shape = targets.shape
-        flat, seen = targets.reshape(len(targets), -1), known.reshape(len(targets), -1)
-        chosen = np.full((len(self.rows), shape[1]), np.inf)  # error on the other episodes, of the best so far
-        totals = np.zeros((len(self.rows), shape[1]))
-        errors = np.zeros((shape[0], shape[2]))
-        updates = [None] * len(self.hats) if spike is None else self.ridge.updates(self.hats, spike)
-        for (penalty, hat), update in zip(self.hats.items(), updates, strict=True):
-            left = flat - hat @ flat
-            for number, fold in enumerate(self.folds[penalty]):
-                found = fold.residuals(left) if update is None else fold.residuals_updated(left, flat, update)
-                inner, held = (
-                    (np.where(seen[rows], part, 0.0) ** 2).reshape(len(rows), *shape[1:])
-                    for rows, part in ((fold.rest, found.inner), (fold.rows, found.held))
-                )
-                trial = inner.sum(axis=(0, 2))
-                better = trial < chosen[number]
-                chosen[number, better] = trial[better]
-                totals[number, better] = held.sum(axis=(0, 2))[better]
-                if better[0]:
-                    errors[fold.rows] = held[:, 0]
-        base = np.where(seen, leave_out(self.base, flat, self.rows), 0.0).reshape(shape) ** 2
-        return _Scores(1 - totals.sum(axis=0) / base.sum(axis=(0, 2)), errors, base[:, 0])
-
-
-def _permuted(
+def permuted(
     sample: Sample, targets: Float[np.ndarray, "N k"], orders: list[np.ndarray]
 ) -> tuple[Float[np.ndarray, "N K k"], Bool[np.ndarray, "N K k"]]:
     """Targets of whole episodes at other episodes' places, bin by bin, and whether there are any for the bin."""
@@ -174,28 +155,10 @@ def _permuted(
     return np.where(there, targets[rows], 0.0), there
 
 
-def _spike_scores(
-    sample: Sample,
-    values: Float[np.ndarray, "N D"],
-    chunks: Chunks,
-    held: _Held,
-    rigour: Rigour,
-    blocks: Int[np.ndarray, " E"],
-) -> Iterator[float]:
-    """Of actions that are there: as many of their components as an action has, planted along random directions."""
-    rng = np.random.default_rng([rigour.seed, 3])
-    num = min(chunks.shape[1], chunks.leading.shape[1], values.shape[1])
-    for order in permutations(blocks, rigour.spikes, rigour.seed + 1):
-        targets, there = _permuted(sample, chunks.leading, [order])
-        planted = targets[:, 0, :num] / targets[:, 0, :num].std(axis=0)
-        directions = np.linalg.qr(rng.standard_normal((values.shape[1], num)))[0]
-        projected = values @ directions
-        spike = Spike(planted, projected, SPIKE_SD * projected.std(axis=0))
-        yield float(held.score(targets, there, spike).r2[0])
-
-
-def _shares(own: _Scores, groups: Int[np.ndarray, " M"], num: int) -> Float[np.ndarray, " G"]:
+def _shares(
+    errors: Float[np.ndarray, "N M"], base: Float[np.ndarray, "N M"], groups: Int[np.ndarray, " M"], num: int
+) -> Float[np.ndarray, " G"]:
     """R^2 by groups of the targets' columns."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        errors, base = (np.bincount(groups, part.sum(axis=0), num) for part in (own.errors, own.base_errors))
-        return np.where(base > CONSTANT * base.max(), 1 - errors / base, np.nan)
+        sums, whole = (np.bincount(groups, part.sum(axis=0), num) for part in (errors, base))
+        return np.where(whole > CONSTANT * whole.max(), 1 - sums / whole, np.nan)

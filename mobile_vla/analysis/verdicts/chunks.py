@@ -1,6 +1,6 @@
 """The true action chunks of a sample as a table of targets, and the action before each row.
 
-In: a sample that has actions. Out: `Chunks`, what the context shall tell beyond progress and instruction.
+In: a sample that has actions, and the baseline. Out: `Chunks`, what the context shall tell beyond the baseline.
 """
 
 from typing import NamedTuple
@@ -9,19 +9,21 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.baseline import cell_columns, cells_of, free_columns, meanings_of
+from mobile_vla.analysis.verdicts.baseline import Baseline, make_baseline
 from mobile_vla.analysis.verdicts.ridge import orthonormal
 
 CONSTANT = 1e-6  # of the largest value: a component that varies by less is constant but for rounding
 LEADING = 0.95  # of the variance that is left of the chunks, in the components that are permuted
+MOST_LEADING = 6  # components that are permuted
+NOTHING = 1e-9  # of the chunks' sum of squares: less is left by rounding
 TARGET = "next action chunk"
 
 
 class Chunks(NamedTuple):
-    """Targets as columns, standardised by component; unknown entries hold their cell's mean, and are never scored.
+    """Targets as columns, standardised by component; unknown entries hold what the baseline says, and are never scored.
 
-    leading  (N, k) the principal components of what the cells' means leave: what is permuted and planted. The steps
-             of a chunk are nearly copies of each other, and a test on a few columns is as exact as one on all
+    leading  (N, k) the principal components of what the baseline leaves: what is permuted and planted. The steps of a
+             chunk are nearly copies of each other, and a test on a few columns is as exact as one on all
     """
 
     values: Float[np.ndarray, "N M"]
@@ -30,31 +32,44 @@ class Chunks(NamedTuple):
     leading: Float[np.ndarray, "N k"]
 
 
-def make_chunks(sample: Sample) -> Chunks:
+def make_chunks(sample: Sample, baseline: Baseline | None = None) -> Chunks:
     """The true chunks of a sample that has any."""
     assert sample.actions is not None
+    baseline = baseline or make_baseline(sample)
     deviation = np.nanstd(sample.actions, axis=(0, 1))
     varies = deviation > CONSTANT * np.nanmax(np.abs(sample.actions), axis=(0, 1))
     chunks = sample.actions / np.where(varies, deviation, 1)
     flat = chunks.reshape(len(chunks), -1)
     known = np.isfinite(flat)
-    meanings = meanings_of(sample)
-    cells = cell_columns(cells_of(sample, meanings))
-    means = (cells.T @ np.where(known, flat, 0.0)) / np.maximum(cells.T @ known, 1)
-    filled = np.where(known, flat, cells @ means)
-    basis = orthonormal(free_columns(sample, meanings))
+    basis = orthonormal(baseline.columns)
+    filled = _fill(flat, known, basis)
     left = np.where(known, filled - basis @ (basis.T @ filled), 0.0)
     scores, singular, _ = np.linalg.svd(left, full_matrices=False)
     shares = singular**2 / max((singular**2).sum(), np.finfo(np.float64).tiny)
-    num = int(np.searchsorted(shares.cumsum(), LEADING) + 1)
+    num = min(int(np.searchsorted(shares.cumsum(), LEADING) + 1), MOST_LEADING)
     return Chunks(filled, known, chunks.shape[1:], (scores * singular)[:, :num])
 
 
-def anything_left(sample: Sample, chunks: Chunks) -> bool:
-    """Whether the chunks differ in anything that does not follow from progress and instruction."""
-    basis = orthonormal(free_columns(sample, meanings_of(sample)))
+def anything_left(sample: Sample, chunks: Chunks, baseline: Baseline | None = None) -> bool:
+    """Whether the chunks differ in anything that does not follow from progress, instruction and session."""
+    basis = orthonormal((baseline or make_baseline(sample)).columns)
     left = np.where(chunks.known, chunks.values - basis @ (basis.T @ chunks.values), 0.0)
-    return bool((left**2).sum() > 1e-9 * (np.where(chunks.known, chunks.values, 0.0) ** 2).sum())
+    return bool((left**2).sum() > NOTHING * (np.where(chunks.known, chunks.values, 0.0) ** 2).sum())
+
+
+def _fill(
+    flat: Float[np.ndarray, "N M"], known: Bool[np.ndarray, "N M"], basis: Float[np.ndarray, "N R"]
+) -> Float[np.ndarray, "N M"]:
+    """Unknown entries by a fit of the baseline to what is known of the column; columns that are unknown in the same
+    rows, as the last steps of chunks near the end are, at once."""
+    filled = np.where(known, flat, 0.0)
+    patterns, which = np.unique(known, axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        if not pattern.all():
+            columns = np.flatnonzero(which.ravel() == number)
+            weights = np.linalg.lstsq(basis[pattern], filled[np.ix_(pattern, columns)], rcond=1e-6)[0]
+            filled[np.ix_(~pattern, columns)] = basis[~pattern] @ weights
+    return filled
 
 
 def previous_chunks(sample: Sample) -> Float[np.ndarray, "N A"] | None:

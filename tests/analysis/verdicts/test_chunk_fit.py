@@ -1,61 +1,49 @@
-"""R^2 of fits without the held-out episodes, beside one fit a fold, penalty and episode by normal equations."""
+"""R^2 of fits without the held-out episodes: what counts, and for what."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mobile_vla.analysis.planted.store import Policy
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.sample import BINS, Sample
-from mobile_vla.analysis.verdicts.baseline import free_columns, meanings_of
-from mobile_vla.analysis.verdicts.chunk_fit import PENALTIES, fit, jackknife_spread
+from mobile_vla.analysis.sample import BINS
+from mobile_vla.analysis.verdicts.chunk_fit import fit, jackknife_spread
 from mobile_vla.analysis.verdicts.chunks import make_chunks
-from mobile_vla.analysis.verdicts.folds import deal_folds
-from mobile_vla.analysis.verdicts.ridge import standardise
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.verdicts.planted_sample import plant_sample, with_actions
 
-RIGOUR = Rigour(permutations=199, spikes=60)
+RIGOUR = Rigour(permutations=99, spikes=60, deals=4)
 
 
-def slow_r2(sample: Sample, vectors: np.ndarray, seed: int) -> float:
-    """By normal equations, one fit a fold, penalty and held-out episode."""
-    chunks = make_chunks(sample)
-    free, values = free_columns(sample, meanings_of(sample)), standardise(vectors)
-    folds = deal_folds(meanings_of(sample), seed)[sample.episode]
-
-    def predict(train: np.ndarray, test: np.ndarray, penalty: float | None) -> np.ndarray:
-        design = free if penalty is None else np.concatenate([values, free], axis=1)
-        sizes = [1e-9] * free.shape[1] if penalty is None else [penalty] * values.shape[1] + [1e-9] * free.shape[1]
-        gram = design[train].T @ design[train] + np.diag(sizes)
-        return design[test] @ np.linalg.solve(gram, design[train].T @ chunks.values[train])
-
-    sse = base = 0.0
-    for fold in range(5):
-        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        inner = []
-        for penalty in PENALTIES:
-            error = 0.0
-            for episode in np.unique(sample.episode[train]):
-                held = train[sample.episode[train] == episode]
-                found = predict(np.setdiff1d(train, held), held, penalty)
-                error += np.where(chunks.known[held], (chunks.values[held] - found) ** 2, 0).sum()
-            inner.append(error)
-        found = predict(train, test, PENALTIES[int(np.argmin(inner))])
-        known = chunks.known[test]
-        sse += np.where(known, (chunks.values[test] - found) ** 2, 0).sum()
-        base += np.where(known, (chunks.values[test] - predict(train, test, None)) ** 2, 0).sum()
-    return float(1 - sse / base)
-
-
-@pytest.mark.parametrize("action", [0.0, 2.0])
-def test_r2_is_that_of_fits_without_the_fold_and_penalties_chosen_without_it(action):
-    sample, vectors = plant_sample(World(episodes=20, width=30, action=action))
+def test_the_errors_by_episode_are_those_of_the_r2():
+    sample, vectors = plant_sample(World(episodes=20, width=30, action=2.0))
     actions = np.asarray(sample.actions).copy()
     actions[sample.bin == BINS - 1, :, 1] = np.nan  # chunks that end
     sample = with_actions(sample, actions)
     found = fit(sample, vectors, make_chunks(sample), RIGOUR, permute=False)
-    assert found.r2 == pytest.approx(slow_r2(sample, vectors, RIGOUR.seed), abs=1e-5)
     assert found.r2 == pytest.approx(1 - found.sse.sum() / found.base.sum())
+    assert found.scored.all()
+    assert found.ci[0] < found.r2 < found.ci[1]
+
+
+def test_episodes_whose_text_no_other_has_are_not_scored():
+    sample, vectors = plant_sample(World(episodes=20, width=30, action=2.0))
+    sample = replace(sample, instruction=("alone", *sample.instruction[1:]))
+    found = fit(sample, vectors, make_chunks(sample), RIGOUR, permute=False)
+    assert found.scored.tolist() == [False] + [True] * 19
+    assert found.sse[0] == 0
+
+
+def test_a_bound_near_the_margin_takes_twice_as_many_deals():
+    sample, vectors = plant_sample(World(episodes=20, width=30, action=1.0))
+    few = Rigour(permutations=19, spikes=60, deals=2)
+    found = fit(sample, vectors, make_chunks(sample), few, permute=False)
+    assert found.deals == 2
+    near = fit(sample, vectors, make_chunks(sample), few, permute=False, margin=found.ci[0] - 0.1 * found.error)
+    assert near.deals == 4
+    far = fit(sample, vectors, make_chunks(sample), few, permute=False, margin=found.ci[0] - 0.5 * found.error)
+    assert far.deals == 2
 
 
 def test_components_are_told_apart():

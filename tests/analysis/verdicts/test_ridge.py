@@ -1,9 +1,7 @@
 """Held-out predictions by products: the same as fitting anew without the held-out rows."""
 
 import numpy as np
-import pytest
 
-from mobile_vla.analysis.verdicts.nested import Fold
 from mobile_vla.analysis.verdicts.ridge import Ridge, Spike, leave_out, orthonormal, project_on, standardise
 
 PENALTY = 0.3
@@ -65,33 +63,6 @@ class TestLeaveOut:
         targets = np.array([[1.0], [2.0], [6.0], [7.0]])
         found = leave_out(project_on(orthonormal(np.ones((4, 1)))), targets, [np.array([0, 1]), np.array([2, 3])])
         np.testing.assert_allclose(found[:, 0], [1 - 6.5, 2 - 6.5, 6 - 1.5, 7 - 1.5], atol=1e-6)
-
-
-class TestFold:
-    @pytest.mark.parametrize("spiked", [False, True])
-    def test_it_is_a_fit_without_the_fold_and_one_without_it_and_each_other_episode(self, spiked):
-        vectors, free, targets = draw()
-        episodes = [np.arange(0, 3), np.arange(3, 8), *blocks_of(40, 8)[1:]]  # of different lengths
-        fold, others = np.concatenate(episodes[:1] + episodes[2:3]), [episodes[1], *episodes[3:]]
-        ridge = Ridge(vectors @ vectors.T, free)
-        hat = ridge.hat(PENALTY)
-        made = Fold(hat, fold, others)
-        if spiked:
-            directions = np.linalg.qr(np.random.default_rng(1).standard_normal((60, 2)))[0]
-            scale = np.array([0.5, 2.0])
-            spike = Spike(targets[:, :2], vectors @ directions, scale)
-            vectors = vectors + (targets[:, :2] * scale) @ directions.T
-            found = made.residuals_updated(targets - hat @ targets, targets, ridge.updates([PENALTY], spike)[0])
-        else:
-            found = made.residuals(targets - hat @ targets)
-
-        rest = without(40, fold)
-        expected = targets[fold] - refit(vectors[rest], free[rest], targets[rest], vectors[fold], free[fold])
-        np.testing.assert_allclose(found.held, expected, atol=1e-5)
-        for block in others:
-            rest = without(40, fold, block)
-            expected = targets[block] - refit(vectors[rest], free[rest], targets[rest], vectors[block], free[block])
-            np.testing.assert_allclose(found.inner[np.isin(made.rest, block)], expected, atol=1e-5)
 
 
 class TestSpike:
