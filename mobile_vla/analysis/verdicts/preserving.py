@@ -117,6 +117,8 @@ class _Judge:
             answers = answers.never_no()
         needed = count_needed(found.spread, MARGIN)
         why, can_say = self._explain(answers.verdict, needed, no_yes, no_no)
+        if answers.verdict == "undecided" and not can_say:
+            why = f"{why}; more episodes need not decide it"
         number = {"pixels": None if self.pixels is None else self.pixels.r2} if CEILING in self.images else {}
         sensitivity = found.sensitivity
         verdict = Verdict(
@@ -236,7 +238,7 @@ class _Judge:
         if found.sensitivity is not None and found.sensitivity.p_no > ALPHA:
             return (
                 f"{reached}, but contexts that a probe on {n} episodes finds at the margin often score as low "
-                f"(p = {found.sensitivity.p_no:.3f}); how many more episodes would tell is not known"
+                f"(p = {found.sensitivity.p_no:.3f})"
             ), False
         return f"{reached}, but {no_no}", False
 
