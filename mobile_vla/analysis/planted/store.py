@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from mobile_vla.analysis.planted.worlds import PREDICTED_NOISE, Planted, World, follow, plant
+from mobile_vla.analysis.planted.worlds import ACTION_AR, PREDICTED_NOISE, Planted, World, _smooth, follow, plant
 from mobile_vla.analysis.verdicts.following import IMAGE, INSTRUCTION, PARAPHRASE
 from mobile_vla.contexts.manifest import Manifest, StoreInfo, TapSpec
 from mobile_vla.contexts.reader import Store
@@ -30,12 +30,19 @@ COMPONENTS = ("linear_x", "angular_z")
 class Policy:
     """instruction, image  how far the head follows a change of it, give or take `F_SD`; None: no such rows
     told           whether drivers do what they are told: without, their actions do not depend on it
+    to_left        of the instruction's F, how much is left for those told left in place of right: 0 turns one way only
+    reworded       how far a paraphrase moves chunks towards what the other instruction calls for
+    scene          share of what drivers do beyond progress and instruction that the picture calls for; a head follows
+                   that share only, so that image = 1 is the best policy there is
     jitter         of every predicted action;  steps  of a chunk, all alike
     """
 
     instruction: float | None = None
     image: float | None = None
     told: bool = True
+    to_left: float = 1.0
+    reworded: float = 0.0
+    scene: float = 1.0
     jitter: float = PREDICTED_NOISE
     steps: int = 1
 
@@ -73,20 +80,23 @@ def as_store(
     told = rng.permutation(np.arange(num) % 2)
     half_way = np.sin(np.pi * np.clip(planted.progress, 0.1, 0.9))[:, None] * np.array(SIDE)  # (T, 2)
     side = np.where(told == 0, -1.0, 1.0)[:, None, None] * half_way * asked.told
-    actions = planted.actions + side
-    predicted = actions + asked.jitter * rng.standard_normal(actions.shape)
+    seen = np.sqrt(asked.scene) * (planted.actions - planted.course)
+    reasons = np.sqrt(1 - asked.scene) * _smooth(np.random.default_rng([seed, 6]), seen.shape, ACTION_AR)
+    actions = planted.course + seen + reasons + side
+    predicted = actions - reasons + asked.jitter * rng.standard_normal(actions.shape)
     donor = _pair_within(told, rng)
     lent = np.flatnonzero(donor != np.arange(num))
     texts = np.array(["turn left", "turn right"], object)
     variants: list[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]] = [(OWN, texts[told], predicted, None)]
     if asked.instruction is not None:
         own = np.where(told == 0, -1.0, 1.0)[:, None, None] * half_way
-        moved = follow(predicted, predicted - 2 * own, asked.instruction, seed, asked.jitter)[1]
-        reworded = predicted + asked.jitter * rng.standard_normal(actions.shape)
+        ways = np.where(told == 0, 1.0, asked.to_left)[:, None, None]
+        moved = follow(predicted, predicted - 2 * ways * own, asked.instruction, seed, asked.jitter)[1]
+        reworded = predicted - 2 * asked.reworded * own + asked.jitter * rng.standard_normal(actions.shape)
         variants.append((INSTRUCTION, texts[1 - told], moved, None))
         variants.append((PARAPHRASE, np.array(["please " + text for text in texts[told]], object), reworded, None))
     if asked.image is not None:
-        moved = follow(predicted, predicted + actions[donor] - actions, asked.image, seed + 1, asked.jitter)[1]
+        moved = follow(predicted, predicted + seen[donor] - seen, asked.image, seed + 1, asked.jitter)[1]
         variants.append((IMAGE, texts[told], moved, donor))
     at_progress = np.broadcast_to(planted.progress, (num, frames)) if progress is None else progress
     frame = np.rint(at_progress * (FRAMES - 1)).astype(int)

@@ -1,7 +1,7 @@
-"""What an expert does at a point of the way under an instruction, learnt from other episodes.
+"""What experts did at each point of the way, by what they were asked for; and whether that depends on it.
 
-In: a sample with true chunks. Out: mean chunks by what was asked for and progress bin, each without one episode; and
-whether the recorded actions depend on the instruction at all.
+In: a sample with true chunks. Out: the mean chunk of each episode and progress bin; and whether the recorded actions
+depend on the instruction at all.
 """
 
 from dataclasses import dataclass
@@ -53,31 +53,11 @@ class Experts:
             counts=counts,
         )
 
-    def differ(
-        self,
-        here: Int[np.ndarray, " n"],
-        there: Int[np.ndarray, " n"],
-        bins: Int[np.ndarray, " n"],
-        episodes: Int[np.ndarray, " n"],
-        without: Int[np.ndarray, " m"],
-    ) -> Float[np.ndarray, "n C A"]:
-        """The mean chunk of those told `there`, minus that of those told `here`; NaN where nobody was. Of all episodes
-        but the row's own one, and those that are to be left out of all rows."""
-        left = np.setdiff1d(np.arange(len(self.asked)), without)
-        totals = np.zeros((2, int(self.asked.max()) + 1, *self.sums.shape[1:]))
-        for total, parts in zip(totals, (self.sums, self.counts), strict=True):
-            np.add.at(total, self.asked[left], parts[left])
-
-        def mean(code: np.ndarray) -> np.ndarray:
-            own = ((self.asked[episodes] == code) & ~np.isin(episodes, without))[:, None, None]
-            sums, counts = (
-                total[code, bins] - np.where(own, parts[episodes, bins], 0.0)
-                for total, parts in zip(totals, (self.sums, self.counts), strict=True)
-            )
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return np.where((counts > 0.5) & (code >= 0)[:, None, None], sums / counts, np.nan)
-
-        return mean(there) - mean(here)
+    @property
+    def courses(self) -> Float[np.ndarray, "E M"]:
+        """The mean chunk of each episode in each bin, bin after bin; NaN where unknown."""
+        means = np.where(self.counts > 0.5, self.sums / np.maximum(self.counts, 1), np.nan)
+        return means.reshape(len(self.asked), -1)
 
 
 def find_dependence(sample: Sample) -> Dependence:

@@ -102,7 +102,7 @@ def judge(
         verdict = replace(verdict, notes=(*verdict.notes, *target.notes))
         judged[name] = target, add_selectivity(verdict, sample, vectors, target, rigour), decoding
     discriminative = _choose(judged, primary, sample)
-    actionable = _note_missed(judge_actionable(sample, tap), discriminative)
+    actionable = _note_missed(judge_actionable(sample, tap, rigour), discriminative)
     preserving, discriminative, actionable = (
         _say_copies(verdict, sample) for verdict in (preserving, discriminative, actionable)
     )
