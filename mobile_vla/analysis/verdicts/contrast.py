@@ -46,24 +46,23 @@ class Contrast:
         self.moved_known = np.isfinite(moves.moved)
         self.moved = np.where(self.moved_known, moves.moved, 0.0)
         self.entries: dict[tuple[int, int], Bool[np.ndarray, " M"]] = {}
+        self.taking: dict[tuple[int, int], Bool[np.ndarray, " L"]] = {}
         here = asked[moves.episode]
         for way in sorted(set(zip(here.tolist(), moves.there.tolist(), strict=True))):
             if way[0] == way[1] or way[1] < 0:
                 continue
             enough = [self.known[asked == code].sum(axis=0) >= FEWEST_KNOWN for code in way]
-            entries = enough[0] & enough[1] & (self.moved_known[self._taking(way)].sum(axis=0) >= 2)
+            taking = (here == way[0]) & (moves.there == way[1])
+            entries = enough[0] & enough[1] & (self.moved_known[taking].sum(axis=0) >= 2)
             if entries.any():
-                self.entries[way] = entries
+                self.entries[way], self.taking[way] = entries, taking
         self.ways = list(self.entries)
-        self.weights = np.array([self._taking(way).sum() for way in self.ways], float)
-
-    def _taking(self, way: tuple[int, int]) -> Bool[np.ndarray, " L"]:
-        return (self.asked[self.moves.episode] == way[0]) & (self.moves.there == way[1])
+        self.weights = np.array([self.taking[way].sum() for way in self.ways], float)
 
     @property
     def episodes(self) -> Int[np.ndarray, " n"]:
         """Indices of those whose moves count."""
-        taken = [self.moves.episode[self._taking(way)] for way in self.ways]
+        taken = [self.moves.episode[self.taking[way]] for way in self.ways]
         return np.unique(np.concatenate(taken)) if taken else np.array([], int)
 
     @property
@@ -88,7 +87,7 @@ class Contrast:
             totals.append(values.sum(axis=0))
             counts.append(self.known[members][:, entries].sum(axis=0))
             squares.append((values**2).sum(axis=0))
-        taking = self._taking(way) & keep[self.moves.episode]
+        taking = self.taking[way] & keep[self.moves.episode]
         who = self.moves.episode[taking]
         own, count = (part[who][:, entries] for part in (self.courses, self.known))
         other = totals[1] / np.maximum(counts[1], 1) - (totals[0] - own) / np.maximum(counts[0] - count, 1)

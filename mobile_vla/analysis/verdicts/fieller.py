@@ -38,7 +38,7 @@ class Ratio(NamedTuple):
     @property
     def measurable(self) -> bool:
         """Whether the denominator's lower bound is above 0. Else the interval of the ratio has no end."""
-        return self.below_ci[0] > 0
+        return bool(self.below_ci[0] > 0)
 
     @property
     def error(self) -> float:
@@ -87,7 +87,7 @@ def root_of(ratio: Ratio) -> Ratio:
     """
     if ratio.below <= 0:
         return ratio
-    root = np.sqrt(ratio.below)
+    root = float(np.sqrt(ratio.below))
     change = np.array([[1 / root, -ratio.above / (2 * root**3)], [0.0, 1 / (2 * root)]])
     return Ratio(ratio.above / root, root, change @ ratio.covariance @ change.T, ratio.freedom)
 

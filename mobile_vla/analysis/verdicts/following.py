@@ -23,7 +23,7 @@ from mobile_vla.analysis.verdicts.fieller import Ratio, ratio_of, root_of
 from mobile_vla.contexts.rows import OWN
 
 MOST_LEFT_OUT = 200  # times that episodes are left out: of more, several at once
-WORDS_FACTOR = 1.07  # on the jackknife's standard errors of F by instruction: see docs/validation.md
+FACTOR = 1.07  # on the jackknife's standard errors: without, yes and no at the margin come in up to 5 % each
 INSTRUCTION, PARAPHRASE, IMAGE = "swap", "paraphrase", "donor"  # variants of a probe
 
 
@@ -82,18 +82,17 @@ def measure_instruction(
     meanings = {code: meaning for meaning, code in zip(sample.meaning, experts.asked.tolist(), strict=True)}
     codes = sorted({there for _, there in contrast.ways})
 
-    def measure(ways: np.ndarray, freedom: float) -> Ratio:
-        sums = whole[ways].sum(axis=0), without[:, ways].sum(axis=1)
-        return root_of(ratio_of(*sums, WORDS_FACTOR, freedom))
-
-    towards = {}
-    for code in codes:
-        ways = contrast.towards(code)
-        count = int(contrast.weights[ways].sum())
-        towards[meanings[code]] = measure(ways, min(count, len(groups)) - 1), count
     spent = len({code for way in contrast.ways for code in way})  # a mean each
-    ratio = measure(np.arange(len(contrast.ways)), len(groups) - spent)
-    return Told(ratio, len(contrast.episodes), towards)
+
+    def measure(ways: np.ndarray) -> Ratio:
+        sums = whole[ways].sum(axis=0), without[:, ways].sum(axis=1)
+        return root_of(ratio_of(*sums, FACTOR, len(groups) - spent))
+
+    towards = {
+        meanings[code]: (measure(contrast.towards(code)), int(contrast.weights[contrast.towards(code)].sum()))
+        for code in codes
+    }
+    return Told(measure(np.arange(len(contrast.ways))), len(contrast.episodes), towards)
 
 
 def moved(sample: Sample, before: np.ndarray, after: np.ndarray) -> Float[np.ndarray, "n M"]:

@@ -3,8 +3,8 @@
 In: a sample of a store with `swap` rows, best with `paraphrase` rows too. Out: a `Verdict`.
 
     yes        F is above the margin from the own instruction to the swapped one and from a paraphrase to it, and above
-               0 towards each meaning: a policy that turns left into right but not right into left has not been shown to
-               follow, nor has one that a mere rewording moves
+               0 towards each meaning (p <= .01): a policy that turns left into right but not right into left has not
+               been shown to follow, nor has one that a mere rewording moves
     no         one of the two F is below the margin
     undecided  everything else
 """
@@ -41,6 +41,8 @@ from mobile_vla.analysis.verdicts.verdict import (
 )
 from mobile_vla.plural import plural
 
+WAY_ALPHA = 0.01  # of no following towards one meaning: at .05, a policy that turns one way only is a yes in 4 %
+MOST_SAID = 4  # meanings in a sentence
 FEWEST_TOWARDS = 4  # episodes told one meaning instead of their own: with fewer this way is not tested by itself
 OWN_TO_SWAP, REWORDED_TO_SWAP = "own instruction to swap", "paraphrase to swap"
 NO_PARAPHRASE = (
@@ -116,7 +118,7 @@ def _conclude(told: Mapping[str, Told], unwired: str | None, notes: list[str]) -
         for meaning, (ratio, count) in own.towards.items()
         if count >= FEWEST_TOWARDS and ratio.below > 0
     }
-    not_shown = [meaning for meaning, (ratio, _) in tested.items() if not ratio.p_above(0.0) <= ALPHA]
+    not_shown = [meaning for meaning, (ratio, _) in tested.items() if not ratio.p_above(0.0) <= WAY_ALPHA]
     untested = [meaning for meaning in own.towards if meaning not in tested]
     if untested:
         notes.append(f"too few episodes to test by itself how it follows towards {_quote(untested)}")
@@ -180,19 +182,30 @@ def _explain(
     if answer == "no":
         return f"told something else ({decisive}), {say_no(ratio)}"
     reached = f"{say_ratio(ratio)} (90 % interval, {decisive})"
-    towards = ", ".join(f"{meaning}: {say_ratio(own.towards[meaning][0])}" for meaning in own.towards)
+    towards = _say_towards(own)
     if answer == "yes":
-        return f"{reached}: told something else, the policy goes where an expert's actions would; towards {towards}"
+        return f"{reached}: told something else, the policy goes where an expert's actions would{towards}"
     if needed is not None:
         return f"{reached}: the interval holds the margin {MARGIN:.2f}; {say_needed(needed, own.episodes)}"
     if num_tested < 2:
-        return f"{reached}, but only one direction of the swap has {FEWEST_TOWARDS} episodes or more: {towards}"
-    lacking = "; ".join(
-        f"told {meaning} in place of its own instruction, following is not shown by these {own.towards[meaning][1]} "
-        f"episodes ({say_ratio(own.towards[meaning][0])}, p = {own.towards[meaning][0].p_above(0.0):.3f})"
-        for meaning in not_shown
+        return f"{reached}, but only one direction of the swap has {FEWEST_TOWARDS} episodes or more{towards}"
+    lacking = "; ".join(f"told {meaning}, following is not shown ({_say_way(own, meaning)})" for meaning in not_shown)
+    return (
+        f"{reached} over all directions, but {lacking}; p of at most {WAY_ALPHA} is needed, and "
+        f"how many episodes would show it cannot be said{towards}"
     )
-    return f"{reached} over all directions, but {lacking}; towards {towards}"
+
+
+def _say_towards(own: Told) -> str:
+    """Of each meaning, where they are few enough for a sentence; the others are in the details."""
+    if len(own.towards) > MOST_SAID:
+        return ""
+    return "; towards " + ", ".join(f"{meaning}: {say_ratio(ratio)}" for meaning, (ratio, _) in own.towards.items())
+
+
+def _say_way(own: Told, meaning: str) -> str:
+    ratio, count = own.towards[meaning]
+    return f"{say_ratio(ratio)}, p = {ratio.p_above(0.0):.3f}, {count} episodes that were told otherwise"
 
 
 def _quote(names: list[str]) -> str:

@@ -17,6 +17,8 @@ MOST_COMPARED = 200  # rows whose context is compared with the one as recorded
 
 
 def say_ratio(ratio: Ratio) -> str:
+    if not ratio.measurable:
+        return "F not measurable"
     low, high = ratio.ci
     return f"F = {ratio.estimate:z.2f} [{low:z.2f}, {high:z.2f}]"
 
@@ -34,9 +36,9 @@ def say_no(ratio: Ratio) -> str:
 def plain_ratio(ratio: Ratio) -> dict[str, float | list[float] | None]:
     """For json."""
     return {
-        "F": round(ratio.estimate, 4),
+        "F": round(float(ratio.estimate), 4),
         "ci": [round(float(end), 4) for end in ratio.ci] if ratio.measurable else None,
-        "p": round(ratio.p_above(0.0), 4),
+        "p": round(float(ratio.p_above(0.0)), 4),
     }
 
 

@@ -9,12 +9,14 @@ from mobile_vla.analysis.planted.store import PlantedStore, Policy, plant_store
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import take_sample
 from mobile_vla.analysis.verdicts.actionable import judge_actionable
+from mobile_vla.analysis.verdicts.rigour import Rigour
 
-NARROW = World(episodes=40, width=16)
+NARROW = World(episodes=40, width=16, action=3.0)  # contexts hold what the scene calls for
+QUICK = Rigour(deals=3)
 
 
 def judge(policy: Policy, world: World = NARROW, seed: int = 0):
-    return judge_actionable(take_sample(plant_store(world, seed, policy)))
+    return judge_actionable(take_sample(plant_store(world, seed, policy)), rigour=QUICK)
 
 
 def edit(store: PlantedStore, **columns) -> PlantedStore:
@@ -54,7 +56,7 @@ def test_what_the_data_cannot_show_is_undecided():
     verdict = judge(Policy(instruction=0.8, image=0.8, told=False))
     part = verdict.parts["instruction"]
     assert part.verdict == verdict.verdict == "undecided"
-    assert "the recorded actions do not depend on the instruction" in part.why
+    assert "that the recorded actions depend on the instruction is not shown by these 40 episodes" in part.why
     assert verdict.parts["image"].verdict == "yes"
 
 
@@ -76,12 +78,12 @@ def test_without_predictions_nothing_can_be_said():
 
 
 def test_few_episodes_are_undecided():
-    verdict = judge(Policy(instruction=0.8, image=0.8), World(episodes=12, width=16))
+    verdict = judge(Policy(instruction=0.8, image=0.8), World(episodes=12, width=16, action=3.0))
     assert verdict.parts["image"].verdict == "undecided"
     assert "6 pairs of episodes" in verdict.parts["image"].why
 
 
-def test_what_other_words_do_is_subtracted():
+def test_a_policy_that_any_other_words_move_as_far_does_not_follow():
     """A policy that goes the other way at any other wording does not follow."""
     store = plant_store(NARROW, 0, Policy(instruction=0.8, image=0.8))
     predicted, variant = store.column("predicted"), store.column("variant")
@@ -90,7 +92,8 @@ def test_what_other_words_do_is_subtracted():
     part = judge_actionable(take_sample(edit(store, predicted=changed))).parts["instruction"]
     assert part.verdict == "no"
     assert part.statistic == pytest.approx(0, abs=1e-6)
-    assert part.baselines["paraphrase"] == pytest.approx(0.8, abs=0.25)
+    assert "paraphrase to swap" in part.why
+    assert part.details["F"]["own instruction to swap"]["F"] == pytest.approx(0.8, abs=0.25)
 
 
 def test_without_paraphrases_that_is_said():
@@ -98,7 +101,7 @@ def test_without_paraphrases_that_is_said():
     variant = np.where(store.column("variant") == "paraphrase", "other", store.column("variant"))
     part = judge_actionable(take_sample(edit(store, variant=variant))).parts["instruction"]
     assert part.verdict == "yes"
-    assert any("hardly any paraphrase is stored" in note for note in part.notes)
+    assert any("fewer than 8 episodes have a paraphrase stored" in note for note in part.notes)
 
 
 def test_contexts_that_do_not_change_at_all_are_not_wired():
@@ -139,3 +142,68 @@ def test_every_verdict_is_plain_json(policy):
     for episodes in (5, 14, 24):
         verdict = judge_actionable(take_sample(plant_store(World(episodes=episodes, width=16), 0, policy)))
         json.dumps(verdict.to_plain(), allow_nan=False)
+
+
+def test_a_policy_that_turns_one_way_only_is_no_yes_and_the_sentence_says_which():
+    found = [judge(Policy(instruction=1.0, to_left=0.0), seed=seed).parts["instruction"] for seed in range(8)]
+    assert all(part.ci[0] > part.margin for part in found)  # of both ways together it follows
+    assert [part.verdict for part in found].count("yes") == 0
+    assert all("told left, following is not shown" in part.why for part in found)
+    assert not any("told right, following is not shown" in part.why for part in found)
+    assert all(part.n_needed is None for part in found)
+
+
+def test_a_swap_that_changes_nothing_beside_a_paraphrase_that_overshoots_is_no_yes():
+    """Less the paraphrase's, F is .5 in all of them."""
+    for seed in range(4):
+        part = judge(Policy(instruction=0.0, reworded=-0.5), seed=seed).parts["instruction"]
+        assert part.verdict != "yes"
+        assert part.details["F"]["paraphrase to swap"]["F"] > 0.3
+
+
+def test_the_best_policy_is_no_no_by_image_where_the_scene_explains_little():
+    world = World(episodes=100, width=32, action=3.0)
+    found = [judge(Policy(image=1.0, scene=0.2), world, seed).parts["image"].verdict for seed in range(2)]
+    assert found.count("no") == 0
+    assert found.count("yes") >= 1
+
+
+def test_scenes_that_make_no_difference_that_is_seen_leave_the_image_undecided():
+    """A policy that rightly ignores them is no no."""
+    parts = [judge(Policy(image=0.0), World(episodes=40, width=16), seed).parts["image"] for seed in range(6)]
+    assert [part.verdict for part in parts].count("undecided") >= 5
+    unpredicted = [part for part in parts if part.statistic is None]
+    assert len(unpredicted) >= 4
+    assert all("is not shown by these 20 pairs of episodes" in part.why for part in unpredicted)
+    assert all(part.n_needed is None and part.unit == "pairs of episodes" for part in unpredicted)
+
+
+def test_a_no_says_how_much_following_is_shown_and_never_that_there_is_none():
+    part = judge(Policy(instruction=0.0, image=0.1), World(episodes=100, width=16, action=3.0)).parts["image"]
+    assert part.verdict == "no"
+    assert "F is below 0.25: 0." in part.why
+    assert "some following is shown" in part.why
+    assert "do not go" not in part.why
+    none = judge(Policy(instruction=0.0, image=0.0)).parts["instruction"]
+    assert none.verdict == "no"
+    assert "none is shown (p = " in none.why
+    assert "90 % interval [" in none.why
+
+
+def test_experts_that_hardly_differ_leave_the_instruction_undecided():
+    """F divides by how differently drivers act: with noise that large its interval has no end."""
+    store = plant_store(World(episodes=20, width=16), 0, Policy(instruction=0.8))
+    noise = 6 * np.random.default_rng(0).standard_normal((20, 1, 2))
+    names = sorted(set(store.column("episode")))
+    of_row = np.array([names.index(name) for name in store.column("episode")])
+    part = judge_actionable(take_sample(edit(store, action=store.column("action") + noise[of_row]))).parts
+    assert part["instruction"].verdict == "undecided"
+
+
+def test_still_pictures_decide_nothing():
+    """`blank` and `mean` are unlike any picture of the data: they move policies that ignore the scene too."""
+    store = plant_store(NARROW, 0, Policy(image=0.8))
+    still = np.where(store.column("variant") == "donor", "blank", store.column("variant"))
+    verdict = judge_actionable(take_sample(edit(store, variant=still)), rigour=QUICK)
+    assert verdict.parts["image"].verdict == "undecided"
+    assert "no rows of donor are stored" in verdict.parts["image"].why

@@ -1,4 +1,4 @@
-"""What an expert would do, learnt from other episodes; and whether the recorded actions depend on the instruction."""
+"""What experts did by bin; and whether the recorded actions depend on the instruction."""
 
 from dataclasses import replace
 
@@ -12,23 +12,25 @@ from mobile_vla.dependence import judge_dependence
 
 
 class TestExperts:
-    def test_the_mean_is_of_the_other_episodes(self):
+    def test_courses_are_the_mean_chunks_of_each_episode_and_bin(self):
         sample = take_sample(plant_store(World(episodes=10, width=16), 0))
         experts = Experts.of(sample)
-        actions = np.asarray(sample.actions).reshape(10, 5, 1, 2)
-        told = np.array([experts.codes[text] for text in sample.instruction])
-        for episode in (0, 3):
-            here, there = told[episode], 1 - told[episode]
-            found = experts.differ(*(np.array([value]) for value in (here, there, 2, episode)), np.array([7]))
-            others = np.setdiff1d(np.arange(10), [episode, 7])
-            expected = actions[others[told[others] == there], 2].mean(axis=0)
-            expected -= actions[others[told[others] == here], 2].mean(axis=0)
-            np.testing.assert_allclose(found[0], expected, atol=1e-6)
+        actions = np.asarray(sample.actions).reshape(10, 5 * 2)
+        np.testing.assert_allclose(experts.courses, actions, atol=1e-6)
+        assert len({experts.codes[text] for text in sample.instruction}) == 2
+        assert [experts.codes[text] for text in sample.instruction] == experts.asked.tolist()
 
-    def test_nobody_knows_what_a_text_of_no_episode_asks_for(self):
-        experts = Experts.of(take_sample(plant_store(World(episodes=10, width=16), 0)))
-        one = [np.array([value]) for value in (0, -1, 2, 0)]
-        assert np.isnan(experts.differ(*one, np.array([], int))).all()
+    def test_a_bin_without_rows_is_unknown(self):
+        sample = take_sample(plant_store(World(episodes=10, width=16), 0))
+        store = sample.store
+        variant = store.column("variant").copy()
+        variant[(store.column("episode") == "episode_0003") & (store.column("progress") > 0.9)] = "other"
+        own = store.column
+        store.column = lambda name: variant if name == "variant" else own(name)
+        store.select = lambda: np.flatnonzero(variant == "own")
+        courses = Experts.of(sample).courses.reshape(10, 5, 2)
+        assert np.isnan(courses[3, 4]).all()
+        assert np.isfinite(np.delete(courses.reshape(50, 2), 3 * 5 + 4, axis=0)).all()
 
 
 class TestDependence:
