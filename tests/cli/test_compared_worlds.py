@@ -93,7 +93,7 @@ def test_where_the_image_alone_decides_the_instruction_part_is_not_a_yes_and_say
     parts = verdicts_of(tmp_path, "probe")["actionable"]["parts"]
     assert parts["image"]["verdict"] == "yes"
     assert parts["instruction"]["verdict"] in ("no", "undecided")
-    assert "do not depend on the instruction" in parts["instruction"]["why"]
+    assert "following the instruction cannot be measured" in parts["instruction"]["why"]
 
 
 def test_a_policy_that_cannot_read_its_instruction_acts_on_the_image_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""What experts did at each point of the way, by what they were asked for; and whether that depends on it.
+"""What an expert does at a point of the way under an instruction, learnt from other episodes.
 
 In: a sample with true chunks. Out: the mean chunk of each episode and progress bin; and whether the recorded actions
 depend on the instruction at all.

@@ -56,7 +56,7 @@ def test_what_the_data_cannot_show_is_undecided():
     verdict = judge(Policy(instruction=0.8, image=0.8, told=False))
     part = verdict.parts["instruction"]
     assert part.verdict == verdict.verdict == "undecided"
-    assert "that the recorded actions depend on the instruction is not shown by these 40 episodes" in part.why
+    assert "following the instruction cannot be measured: " in part.why
     assert verdict.parts["image"].verdict == "yes"
 
 

@@ -39,7 +39,7 @@ def test_decodable_but_unused_is_discriminative_and_not_actionable():
 
 
 def test_used_but_coded_as_xor_is_actionable_and_says_what_a_line_misses():
-    found = judge(plant_store(World(episodes=100, width=128, xor=6.0), 0, BOTH), rigour=RIGOUR)
+    found = judge(plant_store(World(episodes=100, width=128, xor=6.0, action=3.0), 0, BOTH), rigour=RIGOUR)
     assert found.discriminative.verdict != "yes"
     assert found.actionable.verdict == "yes"
     assert any("what a linear probe misses of these contexts (scenario)" in note for note in found.actionable.notes)
