@@ -1,7 +1,8 @@
 """What changes when an input does: how far contexts and predicted chunks move under each stored variant.
 
 In: a sample of a store that holds variants beside its rows as recorded. Out: an `Effect` a variant. How far something
-moves says that the input arrives, not that it is used well: that is the verdicts' F (`actionable`).
+moves says that the input arrives, not that it is used well: that is the verdicts' F (`actionable`). Blank and mean
+pictures least of all: they are unlike any picture of the data, and move policies that ignore the scene too.
 """
 
 import re
@@ -18,6 +19,8 @@ from mobile_vla.analysis.verdicts.verdict import FEWEST, interval
 from mobile_vla.contexts.rows import OWN
 from mobile_vla.contexts.vectors import spread
 
+STILLS = ("blank", "mean")  # one picture for all frames
+WIRING = "unlike any picture of the data: it tests whether pictures arrive, not whether they are used"
 MOST_ROWS = 2_000  # of a variant, whose vectors are read
 BLOCK = re.compile(r"mask_tokens_(\d+)(?:-(\d+))?")  # hidden image tokens, first and last
 
@@ -34,6 +37,7 @@ class Moved:
 class Effect:
     """context, chunk  how far each moved; chunk is None where no head's answers are stored
     block           first and last image token that was hidden, where the variant hides some
+    note            what the distances do not say
     """
 
     variant: str
@@ -42,6 +46,7 @@ class Effect:
     context: Moved
     chunk: Moved | None
     block: tuple[int, int] | None = None
+    note: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,6 +97,7 @@ def _find_effect(sample: Sample, tap: str, variant: str) -> Effect | None:
         context=context,
         chunk=chunk,
         block=(int(block[1]), int(block[2] or block[1])) if block else None,
+        note=WIRING if variant in STILLS else None,
     )
 
 

@@ -53,7 +53,9 @@ def draw_effects(effects: Sequence[Effect]) -> Drawn | None:
         axis.set_ylim(len(shown) - 0.5, -0.5)
         axis.set_xlabel("distance moved, in mean distances from the centre")
         caption(axis, "context" if name == "context" else "predicted chunk")
-    return Drawn(figure, "How far contexts and predicted chunks move under each variant, with 90 % intervals.")
+    said = "How far contexts and predicted chunks move under each variant, with 90 % intervals."
+    noted = [f"{effect.variant} is {effect.note}." for effect in shown if effect.note]
+    return Drawn(figure, " ".join([said, *noted]))
 
 
 def draw_tokens(effects: Sequence[Effect]) -> Drawn | None:

@@ -35,6 +35,22 @@ def test_distances_are_in_mean_distances_from_the_centre(tmp_path):
     assert mask.chunk.value == 0
 
 
+def test_still_pictures_are_said_to_test_wiring_alone(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((30, 2))
+    store = write_store(
+        tmp_path,
+        {"context": vectors},
+        [f"e{i}" for i in range(EPISODES)] * 3,
+        [0] * 30,
+        [0.0] * 30,
+        variant=["own"] * 10 + ["donor"] * 10 + ["blank"] * 10,
+    )
+    blank, donor = find_effects(take_sample(store), "context")
+    assert "not whether they are used" in blank.note
+    assert "not whether they are used" in blank.to_plain()["note"]
+    assert donor.note is None
+
+
 def test_a_token_takes_the_smallest_blocks_number():
     def effect(block, value):
         moved = Moved(value=value, ci=None)
