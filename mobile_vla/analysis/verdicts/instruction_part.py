@@ -3,7 +3,7 @@
 In: a sample of a store with `swap` rows, best with `paraphrase` rows too. Out: a `Verdict`.
 
     yes        F is above the margin from the own instruction to the swapped one and from a paraphrase to it, and above
-               0 towards each meaning (p <= .02): a policy that turns left into right but not right into left has not
+               0 towards each meaning (p <= .01): a policy that turns left into right but not right into left has not
                been shown to follow, nor has one that a mere rewording moves
     no         one of the two F is below the margin
     undecided  everything else
@@ -41,7 +41,7 @@ from mobile_vla.analysis.verdicts.verdict import (
 )
 from mobile_vla.plural import plural
 
-WAY_ALPHA = 0.02  # of no following towards one meaning: at .05, a policy that turns one way only is a yes in 4 %
+WAY_ALPHA = 0.01  # of no following towards one meaning: at .02, a policy that turns one way only is a yes in 5 of 200
 MOST_SAID = 4  # meanings in a sentence
 FEWEST_TOWARDS = 4  # episodes told one meaning instead of their own: with fewer this way is not tested by itself
 OWN_TO_SWAP, REWORDED_TO_SWAP = "own instruction to swap", "paraphrase to swap"
