@@ -49,9 +49,7 @@ def check_out(out: Path) -> None:
     """A UserError where the folder cannot be a new output folder. Touches nothing."""
     if out.is_dir():
         if (found := find_foreign(out)) is not None:
-            raise UserError(
-                f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty this one"
-            )
+            raise UserError(f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty this one")
     elif out.exists() or out.is_symlink():
         raise UserError(f"out={out} is not a folder")
 

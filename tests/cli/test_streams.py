@@ -97,9 +97,7 @@ TRAIN = ["train", "experiment=demo", "data.root=episodes", "data.pack=false", "c
 @pytest.mark.parametrize("closed", [("stderr",), ("stdout", "stderr")])
 def test_a_training_whose_readers_die_still_has_its_result(tmp_path, closed):
     write_episodes(SynthConfig(episodes=12, resolution=(90, 160), workers=1), tmp_path / "episodes")
-    process = start(
-        tmp_path, *TRAIN, "trainer.max_epochs=4", code="from mobile_vla.cli.main import main\nmain()"
-    )
+    process = start(tmp_path, *TRAIN, "trainer.max_epochs=4", code="from mobile_vla.cli.main import main\nmain()")
     os.set_blocking(process.stdout.fileno(), False)
     while not process.stderr.readline().startswith(b"epoch 1/"):
         assert process.poll() is None
@@ -113,9 +111,7 @@ def test_a_training_whose_readers_die_still_has_its_result(tmp_path, closed):
 @pytest.mark.slow
 def test_a_training_that_is_ended_with_dead_readers_is_no_success(tmp_path):
     write_episodes(SynthConfig(episodes=12, resolution=(90, 160), workers=1), tmp_path / "episodes")
-    process = start(
-        tmp_path, *TRAIN, "trainer.max_epochs=400", code="from mobile_vla.cli.main import main\nmain()"
-    )
+    process = start(tmp_path, *TRAIN, "trainer.max_epochs=400", code="from mobile_vla.cli.main import main\nmain()")
     os.set_blocking(process.stdout.fileno(), False)
     while not process.stderr.readline().startswith(b"epoch 1/"):
         assert process.poll() is None

@@ -147,8 +147,6 @@ def test_prune_leaves_everything_that_packing_has_not_written(folder, tmp_path, 
     assert {path: path.read_bytes() for path in before} == before
 
 
-
-
 def test_a_damaged_note_of_an_origin_does_no_harm(folder):
     next(folder.frames.folder.glob("??/*.json")).write_bytes(b"\xff{")
     assert len(list(read_origins(folder.frames.folder))) == 2

@@ -171,7 +171,9 @@ def _whole() -> list[Case]:
     unused = partial(
         judged, world=World(episodes=100, width=WIDTH, label=4.0), policy=Policy(instruction=0.0, image=0.0)
     )
-    as_xor = partial(judged, world=World(episodes=100, width=WIDTH, xor=6.0), policy=Policy(instruction=0.8, image=0.8))
+    as_xor = partial(
+        judged, world=World(episodes=100, width=WIDTH, xor=6.0, action=3.0), policy=Policy(instruction=0.8, image=0.8)
+    )
     whole = partial(Case, group="whole stores", stores=SOME, seconds=4.0)
     structural = partial(Case, group="whole stores", stores=80, asks={UNDECIDED: ALWAYS, YES: NEVER})
     return [

@@ -40,8 +40,8 @@ def _preserving(store: PlantedStore, seed: int) -> Outcome:
 
 
 def actionable(seed: int, episodes: int, part: str, policy: Policy) -> Outcome:
-    """Its contexts are narrow: only whether they move at all matters."""
-    store = plant_store(World(episodes=episodes, width=16), seed, policy)
+    """Its contexts are narrow, and hold what the scene calls for: F by image is measured along it."""
+    store = plant_store(World(episodes=episodes, width=32, action=3.0), seed, policy)
     return Outcome.of(judge(without(store, labels=(TARGET,)), rigour=rigour_of(seed, FEW)).actionable.parts[part])
 
 

@@ -5,7 +5,6 @@ folds and true chunks are the first store's: the rows are the same, so only the 
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from mobile_vla.analysis.pairs.decoding_difference import Difference, compare_accuracy, compare_r2
 from mobile_vla.analysis.pairs.matching import Matching
 from mobile_vla.analysis.sample import Sample
+from mobile_vla.analysis.verdicts.baseline import make_baseline
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
 from mobile_vla.analysis.verdicts.chunks import TARGET, anything_left, make_chunks
 from mobile_vla.analysis.verdicts.decoding import decode
-from mobile_vla.analysis.verdicts.folds import DEAL_STEP
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.targets import Target, declare_targets
 from mobile_vla.analysis.verdicts.verdict import FEWEST
@@ -48,14 +47,14 @@ def find_differences(
             reasons[target.name] = target.why_not or f"the two stores contradict each other on it in {apart} episodes"
             continue
 
-        def correct(means: np.ndarray, once: Rigour, target: Target = target) -> np.ndarray:
-            return decode(means, sample, target, once, tests=False).correct
+        def correct(values: np.ndarray, target: Target = target) -> np.ndarray:
+            return decode(sample.means(values), sample, target, rigour, tests=False).correct
 
         left, right = (
             _recall(
                 scores,
                 (_name_rows(one, tap, rigour), _name_task(sample), target.name, target.codes.tobytes()),
-                partial(_mean_over_deals, partial(correct, sample.means(values)), rigour),
+                partial(correct, values),
             )
             for one, values in sides
         )
@@ -82,20 +81,21 @@ def _compare_chunks(
         return f"{names[0]} holds no actions"
     if few.num_episodes < FEWEST:
         return f"{plural(few.num_episodes, 'episode')} in both; at least {FEWEST} are needed"
-    chunks = make_chunks(few)
-    if not anything_left(few, chunks):
-        return "the actions follow from progress and instruction: nothing is left for the contexts to hold"
+    baseline = make_baseline(few)
+    chunks = make_chunks(few, baseline)
+    if not anything_left(few, chunks, baseline):
+        return "after progress and instruction no variance of these chunks is left to be decoded"
 
-    def errors(values: np.ndarray, once: Rigour) -> np.ndarray:
-        found = fit(few, values, chunks, once, permute=False)
-        return np.stack([found.sse, found.base])
+    def errors(values: np.ndarray) -> np.ndarray:
+        found = fit(few, values, chunks, rigour, permute=False, baseline=baseline)
+        return np.where(found.scored, [found.sse, found.base], np.nan)
 
     actions = np.nan_to_num(few.actions).tobytes()
     left, right = (
         _recall(
             scores,
             (_name_rows(one, tap, rigour), _name_task(few), TARGET, hash(actions)),
-            partial(_mean_over_deals, partial(errors, values[inside]), rigour),
+            partial(errors, values[inside]),
         )
         for one, values in sides
     )
@@ -117,9 +117,3 @@ def _recall(scores: Scores, key: Hashable, make: Callable[[], np.ndarray]) -> np
     if key not in scores:
         scores[key] = make()
     return scores[key]
-
-
-def _mean_over_deals(score: Callable[[Rigour], np.ndarray], rigour: Rigour) -> np.ndarray:
-    """Of scores of one deal of the folds each."""
-    dealt = (replace(rigour, seed=rigour.seed + DEAL_STEP * number, deals=1) for number in range(rigour.deals))
-    return np.mean([score(once) for once in dealt], axis=0)

@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Int
 
 from mobile_vla.analysis.sample import Sample
 from mobile_vla.analysis.verdicts.baseline import Baseline, make_baseline
+from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity, find_sensitivity
 from mobile_vla.analysis.verdicts.chunks import CONSTANT, Chunks
 from mobile_vla.analysis.verdicts.folds import deal_often, permutations
 from mobile_vla.analysis.verdicts.held_out import HeldOut
 from mobile_vla.analysis.verdicts.permuting import draw, one_by_one
 from mobile_vla.analysis.verdicts.ridge import standardise
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity, find_sensitivity
 from mobile_vla.analysis.verdicts.verdict import NADEAU_BENGIO, interval
 
 MOST_EPISODES = 300  # that are worth a fit: its cost grows with their cube

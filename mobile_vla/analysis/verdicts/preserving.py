@@ -16,11 +16,11 @@ from jaxtyping import Float
 from mobile_vla.analysis.sample import Sample
 from mobile_vla.analysis.verdicts.baseline import Baseline, make_baseline, say_left_out
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, Fit, fit
+from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity
 from mobile_vla.analysis.verdicts.chunks import TARGET, Chunks, anything_left, make_chunks, previous_chunks
 from mobile_vla.analysis.verdicts.folds import can_permute
 from mobile_vla.analysis.verdicts.order_drift import find_drift
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
-from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity
 from mobile_vla.analysis.verdicts.verdict import (
     ALPHA,
     FEWEST,

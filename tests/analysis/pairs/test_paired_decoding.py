@@ -42,7 +42,7 @@ def test_where_the_actions_follow_from_progress_nothing_is_compared(tmp_path):
     assert isinstance(matching, Matching)
     found, reasons = find_differences(matching, "context", (), RIGOUR)
     assert not found
-    assert "nothing is left" in reasons["next action chunk"]
+    assert "no variance of these chunks is left" in reasons["next action chunk"]
 
 
 def test_a_label_on_which_the_two_contradict_each_other_is_not_compared(tmp_path):
