@@ -11,7 +11,7 @@ update would vanish in the sum). Its backward pass makes a gradient of W's size,
 the layer's widths, as in a small model.
 """
 
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ WORTH = 4
 class AdaptedLinear(Linear):
     """peft's layer with its parameters, names and methods; only the usual forward pass is computed otherwise."""
 
+    @no_type_check  # a compiler cannot follow the checks that tests add
     def forward(self, x: Float[Tensor, "*batch in"], *args: Any, **kwargs: Any) -> Float[Tensor, "*batch out"]:
         names = self.active_adapters
         usual = not (args or kwargs or self.disable_adapters or self.merged) and len(names) == 1
@@ -44,6 +45,7 @@ class AdaptedLinear(Linear):
         flat = torch.addmm(result.flatten(0, -2), hidden.flatten(0, -2), up.to(hidden.dtype).T, alpha=scale)
         return flat.view(result.shape)
 
+    @no_type_check
     def _is_together(self, x: Tensor, dropout: nn.Module, base: nn.Module, down: Tensor) -> bool:
         drops = isinstance(dropout, nn.Dropout) and dropout.p > 0 and dropout.training
         full = x.dtype == base.weight.dtype == down.dtype == torch.float32

@@ -2,8 +2,9 @@
 
 import pytest
 
+from mobile_vla.contexts.removal import remove_store
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.training.epoch_folders import list_epochs, name_epoch, remove_from, remove_store
+from mobile_vla.training.epoch_folders import list_epochs, name_epoch, remove_from
 from tests.contexts.storing import INFO, TAPS, plan
 
 

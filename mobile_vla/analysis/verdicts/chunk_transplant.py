@@ -86,7 +86,9 @@ def find_sensitivity(
         if _missed(plants.r2(np.full_like(plants.spreads, spread), CLEAN), observed) > ALPHA:
             break
         smallest = spread
-    return Sensitivity(p_of[1.0], p_of[0.5], p_of[2.0], share, smallest, typical)
+    # Whoever could miss a code could miss a weaker one.
+    p_no = max(p_of[1.0], p_of[2.0])
+    return Sensitivity(p_no, max(p_of[0.5], p_no), p_of[2.0], share, smallest, typical)
 
 
 def _missed(scores: Float[np.ndarray, " S"], observed: float) -> float:

@@ -23,13 +23,14 @@ from mobile_vla.contexts.manifest import StoreInfo
 from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.plans import PlanConfig
 from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.contexts.removal import remove_store
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.contexts.sampling import make_plan
 from mobile_vla.contexts.taps import resolve_taps
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.errors import UserError
 from mobile_vla.models.policy import ModelConfig, Policy
-from mobile_vla.training.epoch_folders import BEFORE, FOLDER, name_epoch, remove_store
+from mobile_vla.training.epoch_folders import BEFORE, FOLDER, name_epoch
 from mobile_vla.training.epoch_store import EpochStore, WantedRows, count_windows, plan_rest
 from mobile_vla.training.probe_info import make_info
 from mobile_vla.training.probing import uncovered
