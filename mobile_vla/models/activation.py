@@ -34,6 +34,8 @@ class QuickGELU(nn.Module):
 
     @no_type_check  # a compiler cannot follow the checks that tests add
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if torch.compiler.is_compiling():
+            return x * torch.sigmoid(SLOPE * x)  # a compiler makes one kernel of it by itself
         return _SlopedSiLU.apply(x)  # pyright: ignore[reportReturnType]
 
 
