@@ -209,8 +209,9 @@ def _without_copies(sample: Sample, tap: str, own: np.ndarray, of: np.ndarray) -
     clusters = Clusters(sample.num_episodes)
     found = store.column("fingerprint")
     prints = [found[of_one[0]] or None for of_one in rows]
-    if len(set(prints)) > 1:  # one for all is not of the episodes' content
-        link_equal(clusters, prints)
+    if len(set(prints)) == 1:  # one for all is not of the episodes' content
+        prints = [None] * len(rows)
+    link_equal(clusters, prints)
     vectors = sample.vectors(tap)
     link_equal(clusters, [vectors[places].tobytes() for places in sample.rows_by_episode])
     # Copies have their labels in common, but for those that are names.
@@ -223,7 +224,9 @@ def _without_copies(sample: Sample, tap: str, own: np.ndarray, of: np.ndarray) -
     taken = store.vectors(tap)
     width = int(np.prod(store.taps[tap].shape))
     actions = None if sample.actions is None else store.column("action")
-    link_one_track(clusters, lambda some: np.asarray(taken[some], np.float32).reshape(-1, width), width, rows, actions)
+    link_one_track(
+        clusters, lambda some: np.asarray(taken[some], np.float32).reshape(-1, width), width, rows, actions, prints
+    )
     return _keep_one_each(sample, clusters.members(), counts, list(shared))
 
 

@@ -22,7 +22,10 @@ max(r_i, r_j). Episodes are linked one by one (single linkage).
    recordings, the bound is 1.05, and such a copy is found at the price of recordings whose rows are white noise.
  - In fewer than three effective dimensions of the means, (sum l)^2 / sum l^2, strangers come near by chance. There
    links count only if wider bounds find the same ones, as they do where few recordings are stored often.
- - Where actions are recorded, those of matched rows must be nearer than those of strangers at one place of the way.
+ - Episodes whose contents are known are not looked at: equal ones are linked by that, and others are not one file.
+ - Where actions are recorded, most matched rows must hold the same chunk: a recording that is stored again has its own
+   actions, and contexts alone do not tell two drives of one scene apart (of a fine-tuned policy's 40 validation episodes
+   they left 17).
 """
 
 import math
@@ -31,7 +34,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mobile_vla.analysis.copies import Clusters
 from mobile_vla.contexts.vectors import spread
@@ -41,7 +44,8 @@ NEAR_DETAIL, NEAR_DETAIL_ALONE = 0.9, 1.05  # bound of n / r; where no actions a
 WIDER = (2.0, 1.25, 1.25)  # times these, for links that must not depend on them
 CANDIDATE = 0.75  # of the median distance of means: pairs farther apart are not looked at
 LEAST_EFFECTIVE = 3.0  # dimensions of the means
-OTHER_ACTION = 0.8  # of the usual distance of two episodes' actions at one place of the way
+SAME_ACTIONS, ROUNDING = 0.5, 1e-2  # share of matched rows with the same chunk; standard deviations of an action
+MOST_LATER = 4  # frames that a copy may be begun later by: a chunk is compared with what it overlaps
 APART = 0.3  # of an episode's rows: those of it that are no neighbours
 MOST_DIMENSIONS, MOST_ROWS, LEAST_ROWS = 2048, 40, 5  # rows of an episode
 LEAST_WIDTH = 128  # dimensions that distances are measured in, however many pairs there are
@@ -55,13 +59,13 @@ Read = Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n D"]]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tracks:
     """vectors  (N, d) scaled, sorted by episode and frame;  means  (E, d);  bounds  (E + 1,) of each episode's rows
-    actions  (N, K) in standard deviations, NaN where unknown
+    actions  (N, C, A) in standard deviations, NaN where unknown
     """
 
     vectors: Float[np.ndarray, "N d"]
     means: Float[np.ndarray, "E d"]
     bounds: Int[np.ndarray, " E_and_1"]
-    actions: Float[np.ndarray, "N K"] | None
+    actions: Float[np.ndarray, "N C A"] | None
 
     @cached_property
     def squares(self) -> Float[np.ndarray, " N"]:
@@ -77,19 +81,6 @@ class Tracks:
         """r: 0 where a straight course goes through all rows."""
         return np.array([_detail(self.vectors[self.rows(episode)]) for episode in range(len(self.means))])
 
-    @cached_property
-    def usual_action(self) -> float:
-        """The median distance of the actions of an episode and the next one, at one place of the way."""
-        assert self.actions is not None
-        found = []
-        for episode in range(len(self.means)):
-            here, there = self.rows(episode), self.rows((episode + 1 + len(self.means) // 2) % len(self.means))
-            steps = np.linspace(0, 1, min(here.stop - here.start, there.stop - there.start))
-            pair = [of.start + np.rint(steps * (of.stop - of.start - 1)).astype(int) for of in (here, there)]
-            found.append(_action_distances(self.actions[pair[0]], self.actions[pair[1]]))
-        apart = np.concatenate(found)
-        return float(np.median(apart)) if len(apart) else 0.0
-
     def thin(self, most: float) -> "Tracks":
         """With so many dimensions at most, an even sample."""
         width = self.vectors.shape[1]
@@ -102,19 +93,25 @@ class Tracks:
 
 
 def link_one_track(
-    clusters: Clusters, read: Read, width: int, rows: Sequence[np.ndarray], actions: Float[np.ndarray, "N C A"] | None
+    clusters: Clusters,
+    read: Read,
+    width: int,
+    rows: Sequence[np.ndarray],
+    actions: Float[np.ndarray, "N C A"] | None,
+    contents: Sequence[str | None],
 ) -> None:
     """Link episodes that are one recording.
 
     read  gives the vectors of rows of the store;  width  of a vector;  rows  of the store, of each episode in order
-    actions  of all rows of the store
+    actions  of all rows of the store;  contents  fingerprint of each episode's frames and actions, where it is known
     """
     if not 2 < len(rows) <= MOST_EPISODES:
         return
     tracks = _lay_tracks(read, width, rows, actions)
     if not tracks.vectors.size:
         return
-    usual, pairs = _list_near_means(tracks.means)
+    usual, near = _list_near_means(tracks.means)
+    pairs = [(one, other) for one, other in near if contents[one] is None or contents[other] is None]
     tracks = tracks.thin(MOST_STEPS / max(len(pairs) * (len(tracks.vectors) / len(rows)) ** 2, 1))
     usual *= math.sqrt(tracks.vectors.shape[1] / tracks.means.shape[1])
     found = _link(tracks, pairs, usual)
@@ -162,13 +159,14 @@ def _lay_tracks(read: Read, width: int, rows: Sequence[np.ndarray], actions: np.
     )
 
 
-def _scale_actions(chunks: Float[np.ndarray, "N C A"]) -> Float[np.ndarray, "N K"] | None:
+def _scale_actions(chunks: Float[np.ndarray, "N C A"]) -> Float[np.ndarray, "N C A"] | None:
     flat = chunks.reshape(len(chunks), -1).astype(np.float64)
     known = np.isfinite(flat)
     count = np.maximum(known.sum(axis=0), 1)
     middle = np.where(known, flat, 0).sum(axis=0) / count
     sd = np.sqrt((np.where(known, flat - middle, 0) ** 2).sum(axis=0) / count)
-    return (flat[:, sd > 0] - middle[sd > 0]) / sd[sd > 0] if (sd > 0).any() else None
+    scaled = (flat - middle) / np.where(sd > 0, sd, 1)
+    return scaled.reshape(chunks.shape) if (sd > 0).any() else None
 
 
 def _count_effective(means: Float[np.ndarray, "E d"]) -> float:
@@ -226,19 +224,28 @@ def _are_one(tracks: Tracks, one: int, other: int, usual: float, wider: Sequence
 
 
 def _act_alike(tracks: Tracks, matched: tuple[np.ndarray, np.ndarray]) -> bool:
-    """True too where no actions are known of the two."""
+    """Whether most matched rows hold the same chunk, up to the frames that one copy was begun later: a recording that is
+    stored again has its own actions. True too where no actions are known of the two."""
     if tracks.actions is None:
         return True
-    apart = _action_distances(tracks.actions[matched[0]], tracks.actions[matched[1]])
-    return not len(apart) or bool(np.median(apart) <= OTHER_ACTION * tracks.usual_action)
+    here, there = tracks.actions[matched[0]], tracks.actions[matched[1]]
+    known = np.isfinite(here).any(axis=(1, 2)) & np.isfinite(there).any(axis=(1, 2))
+    if not known.any():
+        return True
+    here, there = here[known], there[known]
+    away = range(min(MOST_LATER, here.shape[1] - 1) + 1)
+    aligned = [(here[:, by:], there[:, : there.shape[1] - by]) for by in away]
+    aligned += [(one[:, : one.shape[1] - by], other[:, by:]) for by in away for one, other in [(here, there)]]
+    same = np.stack([_are_same(one, other) for one, other in aligned]).any(axis=0)
+    return bool(same.mean() >= SAME_ACTIONS)
 
 
-def _action_distances(left: Float[np.ndarray, "n K"], right: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " m"]:
-    """Root mean square over what is known of both, without rows of which nothing is."""
-    squares = (left - right) ** 2
-    known = np.isfinite(squares)
-    rows = known.any(axis=1)
-    return np.sqrt(np.where(known, squares, 0).sum(axis=1)[rows] / known.sum(axis=1)[rows])
+def _are_same(left: Float[np.ndarray, "n C A"], right: Float[np.ndarray, "n C A"]) -> Bool[np.ndarray, " n"]:
+    """Of each row, whether all that is known of both is the same."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(left - right)
+    known = np.isfinite(apart)
+    return known.any(axis=(1, 2)) & (np.where(known, apart, 0) < ROUNDING).all(axis=(1, 2))
 
 
 def _median_step(track: Float[np.ndarray, "n d"]) -> float:

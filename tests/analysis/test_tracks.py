@@ -24,13 +24,15 @@ def record(rng, recordings, frames=FRAMES, decay=0.5, correlation=0.9, progress=
     return (still * spectrum) @ axes + np.linspace(-1, 1, frames)[:, None] * rng.standard_normal(WIDTH) * progress
 
 
-def find(episodes, actions=None):
+def find(episodes, actions=None, contents=None):
     """Of each episode the first of its cluster."""
     vectors = np.concatenate(episodes).astype(np.float32)
     rows = np.split(np.arange(len(vectors)), np.cumsum([len(one) for one in episodes])[:-1])
     clusters = Clusters(len(episodes))
-    known = None if actions is None else np.concatenate(actions)[:, None, :]
-    link_one_track(clusters, lambda some: vectors[some], WIDTH, rows, known)
+    known = None if actions is None else np.concatenate(actions)
+    if known is not None and known.ndim == 2:
+        known = known[:, None, :]  # chunks of one step
+    link_one_track(clusters, lambda some: vectors[some], WIDTH, rows, known, contents or [None] * len(episodes))
     return [clusters.first(one) for one in range(len(episodes))]
 
 
@@ -103,3 +105,30 @@ def test_actions_must_not_contradict():
 def test_nothing_to_measure_is_no_copy():
     assert find([np.ones((3, WIDTH))] * 5) == list(range(5))
     assert find(list(np.random.default_rng(0).standard_normal((5, 1, WIDTH)))) == list(range(5))
+
+
+def test_episodes_of_other_contents_are_no_copies():
+    rng = np.random.default_rng(0)
+    episodes, _ = store_again(rng, record(rng, RECORDINGS), noise=0.02)
+    assert find(episodes, contents=[str(one) for one in range(len(episodes))]) == list(range(len(episodes)))
+    half = [str(one) if one % TIMES == 0 else None for one in range(len(episodes))]  # some are not known
+    assert find(episodes, contents=half) == ONE_EACH
+
+
+def test_copies_hold_the_same_chunks():
+    """Begun later, and stored at other frames: the chunks overlap. Other drives along one track have others."""
+    rng = np.random.default_rng(1)
+    tracks, frames = record(rng, RECORDINGS, FRAMES + 3), FRAMES + 3
+    commands = rng.standard_normal((RECORDINGS, frames + 10, 2))
+    episodes, starts = store_again(rng, tracks, noise=0.02, shift=3)
+
+    def chunks(of):
+        steps = np.arange(10)
+        return [
+            of[one][start + np.arange(len(episode))[:, None] + steps]
+            for one, (episode, start) in enumerate(zip(episodes, starts, strict=True))
+        ]
+
+    assert find(episodes, chunks(np.repeat(commands, TIMES, axis=0))) == ONE_EACH
+    others = rng.standard_normal((RECORDINGS * TIMES, frames + 10, 2))
+    assert find(episodes, chunks(others)) == list(range(len(episodes)))
