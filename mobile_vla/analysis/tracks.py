@@ -24,8 +24,8 @@ max(r_i, r_j). Episodes are linked one by one (single linkage).
    links count only if wider bounds find the same ones, as they do where few recordings are stored often.
  - Episodes whose contents are known are not looked at: equal ones are linked by that, and others are not one file.
  - Where actions are recorded, most matched rows must hold the same chunk: a recording that is stored again has its own
-   actions, and contexts alone do not tell two drives of one scene apart (of a fine-tuned policy's 40 validation episodes
-   they left 17).
+   actions, and contexts alone do not tell two drives of one scene apart (of 40 validation episodes of a fine-tuned
+   policy they left 17).
 """
 
 import math
@@ -224,8 +224,8 @@ def _are_one(tracks: Tracks, one: int, other: int, usual: float, wider: Sequence
 
 
 def _act_alike(tracks: Tracks, matched: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether most matched rows hold the same chunk, up to the frames that one copy was begun later: a recording that is
-    stored again has its own actions. True too where no actions are known of the two."""
+    """Whether most matched rows hold the same chunk, up to the frames that one copy was begun later. True too where no
+    actions are known of the two."""
     if tracks.actions is None:
         return True
     here, there = tracks.actions[matched[0]], tracks.actions[matched[1]]
