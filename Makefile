@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DATA := runs/demo-episodes
+DEMO_FRESH := runs/demo-fresh-episodes
 DEMO := runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 help: ## list the verbs
@@ -17,15 +18,18 @@ $(VENV)/.made: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: env $(DEMO_DATA)/synth.json ## write episodes, fine-tune the tiny model on them, and report what its contexts hold, before and after
+demo: env $(DEMO_DATA)/synth.json $(DEMO_FRESH)/synth.json ## fine-tune the tiny model on synthetic episodes, and report what its contexts hold of fresh ones, before and after
 	$(BIN)/mobile-vla train experiment=demo data.root=$(DEMO_DATA) out=$(DEMO)/train
-	$(BIN)/mobile-vla probe run=$(DEMO)/train checkpoint=start probe.plan.kind=all out=$(DEMO)/before
-	$(BIN)/mobile-vla probe run=$(DEMO)/train probe.before=$(DEMO)/before probe.plan.kind=all 'probe.variants=[swap,paraphrase,donor]' out=$(DEMO)/after
+	$(BIN)/mobile-vla probe run=$(DEMO)/train data.root=$(DEMO_FRESH) checkpoint=start probe.plan.episodes=150 out=$(DEMO)/before
+	$(BIN)/mobile-vla probe run=$(DEMO)/train data.root=$(DEMO_FRESH) probe.plan.episodes=150 probe.before=$(DEMO)/before 'probe.variants=[swap,paraphrase,donor]' out=$(DEMO)/after
 	$(BIN)/mobile-vla compare left=$(DEMO)/before right=$(DEMO)/after out=$(DEMO)/report
 	@echo "the report: $(DEMO)/report/report.html"
 
 $(DEMO_DATA)/synth.json: | env
-	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=160
+	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=200
+
+$(DEMO_FRESH)/synth.json: | env
+	$(BIN)/mobile-vla synth out=$(DEMO_FRESH) episodes=150 seed=1
 
 test: env ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
