@@ -32,7 +32,7 @@ def _discriminative(store: PlantedStore, seed: int) -> Outcome:
 def preserving(seed: int, world: World, strength: float | None = None) -> Outcome:
     """strength  of the actions, in place of the world's"""
     world = world if strength is None else replace(world, action=strength)
-    return _preserving(plant_store(world, seed), seed)
+    return _preserving(plant_store(world, seed, pixels=True), seed)
 
 
 def _preserving(store: PlantedStore, seed: int) -> Outcome:
@@ -64,7 +64,7 @@ def only_progress(seed: int, episodes: int, differ: bool) -> Outcome:
         vectors=planted.vectors + PROGRESS_SCALE * shift[..., None].astype(np.float32) * direction,
         actions=np.stack([progress, 1 - progress], axis=-1) + noise,
     )
-    return _preserving(as_store(planted, seed, Policy(told=False), progress), seed)
+    return _preserving(as_store(planted, seed, Policy(told=False), progress, pixels=True), seed)
 
 
 def one_class(seed: int, episodes: int) -> Outcome:

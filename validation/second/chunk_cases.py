@@ -17,7 +17,7 @@ QUOTED = {  # share that contexts hold -> episodes -> yes, of two other generato
     0.3: {12: 0.08, 20: 0.07, 40: 0.24, 100: 0.68},
     0.5: {12: 0.25, 20: 0.44, 40: 0.72, 100: 1.0},
 }
-AT_MARGIN = {episodes: Driven(plan=Plan(episodes=episodes)) for episodes in (40, 100)}
+AT_MARGIN = {episodes: Driven(plan=Plan(episodes=episodes), pixels=True) for episodes in (40, 100)}
 
 
 def make_cases() -> list[Case]:
@@ -71,19 +71,34 @@ def _nulls() -> list[Case]:
 
 
 def _margins() -> list[Case]:
+    """A no needs pixels that tell the actions; where contexts hold nothing of what these do, it is expected."""
     return [
-        Case(
-            name=f"{episodes} episodes (exactly at the margin)",
-            group=GROUP.format("chunks at the margin"),
-            simulate=partial(driven, world=world),
-            stores=MARGINS if episodes < 100 else 120,
-            asks={YES: SIZE, NO: SIZE, covered("statistic"): COVERS},
-            seconds=0.03 * episodes,
-            at_margin=f"second preserving {episodes}",
-            measured={"statistic": None},
-        )
-        for episodes, world in AT_MARGIN.items()
+        *(
+            Case(
+                name=f"{episodes} episodes, pictures tell half of the chunk, contexts nothing",
+                group=GROUP.format("chunks at the margin"),
+                simulate=partial(driven, world=Driven(plan=Plan(episodes=episodes), held=0.5, scene=0.0, pixels=True)),
+                stores=60,
+                asks={YES: NULL},
+                seconds=0.03 * episodes,
+            )
+            for episodes in (20, 40, 100)
+        ),
+        *(_at_margin(episodes, world) for episodes, world in AT_MARGIN.items()),
     ]
+
+
+def _at_margin(episodes: int, world: Driven) -> Case:
+    return Case(
+        name=f"{episodes} episodes (exactly at the margin)",
+        group=GROUP.format("chunks at the margin"),
+        simulate=partial(driven, world=world),
+        stores=MARGINS if episodes < 100 else 120,
+        asks={YES: SIZE, NO: SIZE, covered("statistic"): COVERS},
+        seconds=0.03 * episodes,
+        at_margin=f"second preserving {episodes}",
+        measured={"statistic": None},
+    )
 
 
 def _power() -> list[Case]:

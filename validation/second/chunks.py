@@ -19,6 +19,7 @@ from validation.second.spectrum import Spectrum, draw_components, turn
 from validation.strip import rigour_of
 
 DIRECTIONS = ("left", "right")
+PIXELS = 24
 SCENE_AT = (2, 3)  # components that code the two components of the scene
 
 
@@ -31,6 +32,7 @@ class Driven:
     deviation  sd of what actions deviate by from their course
     light    how far the light of a day moves contexts, in sd; each day's speed goes with it
     predicted  whether rows hold what a policy predicts
+    pixels   whether a tap of pictures is stored, which show the scene
     """
 
     plan: Plan = field(default_factory=Plan)
@@ -45,6 +47,7 @@ class Driven:
     deviation: float = 1.0
     light: float = 0.0
     predicted: bool = False
+    pixels: bool = False
 
 
 class Made(NamedTuple):
@@ -86,7 +89,17 @@ def dump_of(seed: int, world: Driven) -> Dump:
     weights = np.eye(world.texts)[made.drive.text][made.of.episode]
     told = made.drive.predict(rng, weights, made.drive.scene) if world.predicted else None
     annotations = annotate(made.of, labels=made.labels, texts=made.texts, action=made.drive.chunk, predicted=told)
-    return Dump(taps={"context": turn(made.components, seed)}, annotations=annotations)
+    taps = {"context": turn(made.components, seed)}
+    if world.pixels:
+        taps["pixels"] = draw_pixels(rng, made)
+    return Dump(taps=taps, annotations=annotations)
+
+
+def draw_pixels(rng: np.random.Generator, made: Made) -> np.ndarray:
+    """(N, PIXELS) that bend what the scene and the way make of them."""
+    seen = np.column_stack([made.drive.scene, made.of.progress])
+    bent = np.tanh(0.4 * seen @ rng.standard_normal((seen.shape[1], PIXELS)))
+    return (bent + 0.1 * rng.standard_normal(bent.shape)).astype(np.float32)
 
 
 def judge_chunk(seed: int, dump: Dump) -> Verdict:

@@ -22,6 +22,7 @@ from mobile_vla.contexts.rows import OWN, Row, RowId, make_table
 
 SIDE = (0.0, 1.5)  # of the two action components, what the instruction adds or takes away half way
 MOVED = 0.1  # how far a context moves when an input is replaced
+PIXELS = 12
 FRAMES = 18  # of a recorded episode, of which some are stored
 COMPONENTS = ("linear_x", "angular_z")
 
@@ -65,15 +66,23 @@ class PlantedStore(Store):
         return self._vectors[tap]
 
 
-def plant_store(world: World, seed: int, policy: Policy | None = None) -> PlantedStore:
+def plant_store(world: World, seed: int, policy: Policy | None = None, *, pixels: bool = False) -> PlantedStore:
     """policy None: rows as recorded only, and no predicted chunks."""
-    return as_store(plant(world, seed), seed, policy)
+    return as_store(plant(world, seed), seed, policy, pixels=pixels)
 
 
 def as_store(
-    planted: Planted, seed: int, policy: Policy | None = None, progress: Float[np.ndarray, "E T"] | None = None
+    planted: Planted,
+    seed: int,
+    policy: Policy | None = None,
+    progress: Float[np.ndarray, "E T"] | None = None,
+    *,
+    pixels: bool = False,
 ) -> PlantedStore:
-    """Planted contexts with labels `scenario` and `direction`. progress: where it differs between episodes."""
+    """Planted contexts with labels `scenario` and `direction`. progress: where it differs between episodes.
+
+    pixels  a tap of that name, too: pictures that show what the actions deviate by, with noise
+    """
     rng = np.random.default_rng([seed, 5])
     asked = policy or Policy()
     num, frames = planted.vectors.shape[:2]
@@ -100,10 +109,13 @@ def as_store(
         variants.append((IMAGE, texts[told], moved, donor))
     at_progress = np.broadcast_to(planted.progress, (num, frames)) if progress is None else progress
     frame = np.rint(at_progress * (FRAMES - 1)).astype(int)
-    rows, vectors = [], []
+    rows, vectors, pictures = [], [], []
+    seen = _draw_pictures(planted.actions - planted.course, rng) if pixels else None
     for variant, asked_for, chunks, shown in variants:
         chosen = np.arange(num) if shown is None else lent
         vectors.append(planted.vectors[chosen] + np.float32(0 if variant == OWN else MOVED))
+        if seen is not None:
+            pictures.append(seen[chosen if shown is None else shown[lent]])
         rows += [
             Row(
                 id=RowId(f"episode_{episode:04d}", int(frame[episode, at]), asked_for[episode], variant),
@@ -122,8 +134,15 @@ def as_store(
             for episode in chosen.tolist()
             for at in range(frames)
         ]
-    context = np.concatenate(vectors).reshape(len(rows), -1)
-    return PlantedStore(rows, {"context": context}, asked.steps)
+    taps = {"context": np.concatenate(vectors).reshape(len(rows), -1)}
+    if pictures:
+        taps["pixels"] = np.concatenate(pictures).reshape(len(rows), -1)
+    return PlantedStore(rows, taps, asked.steps)
+
+
+def _draw_pictures(deviation: Float[np.ndarray, "E T A"], rng: np.random.Generator) -> Float[np.ndarray, "E T D"]:
+    shown = deviation @ rng.standard_normal((deviation.shape[-1], PIXELS))
+    return (shown + rng.standard_normal(shown.shape)).astype(np.float32)
 
 
 def _pair_within(told: Int[np.ndarray, " E"], rng: np.random.Generator) -> Int[np.ndarray, " E"]:
