@@ -19,19 +19,11 @@ from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, Fit, fit
 from mobile_vla.analysis.verdicts.chunk_transplant import Sensitivity
 from mobile_vla.analysis.verdicts.chunks import TARGET, Chunks, anything_left, make_chunks, previous_chunks
 from mobile_vla.analysis.verdicts.folds import can_permute
-from mobile_vla.analysis.verdicts.order_drift import find_drift
+from mobile_vla.analysis.verdicts.recording_order import find_drift
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
-from mobile_vla.analysis.verdicts.verdict import (
-    ALPHA,
-    FEWEST,
-    Answers,
-    Verdict,
-    conclude,
-    count_needed,
-    say_needed,
-    undecided,
-)
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Answers, Verdict, conclude, count_needed, say_needed, undecided
 from mobile_vla.contexts.vectors import spread
+from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
 MARGIN = 0.10
