@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mobile_vla.analysis.verdicts.verdict import ALPHA, Verdict
+from mobile_vla.analysis.verdicts.verdict import Verdict
+from mobile_vla.levels import ALPHA
 
 P_SMALL, MISSES = "p <= .05", "says that a linear probe misses it"
 YES, NO, UNDECIDED = "yes", "no", "undecided"

@@ -14,7 +14,8 @@ from typing import Literal
 
 from scipy import stats
 
-CONFIDENCE = 0.95
+from mobile_vla.levels import DESCRIPTIONS
+
 ENOUGH = 75  # stores: where something happened in none of so many, it happens in at most 5 % (Wilson)
 
 Status = Literal["kept", "not refuted", "broken"]
@@ -76,7 +77,7 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's (1927): it stays within 0 and 1, and does not collapse where nothing or everything happened."""
-        found = stats.binomtest(self.count, self.total).proportion_ci(CONFIDENCE, method="wilson")
+        found = stats.binomtest(self.count, self.total).proportion_ci(DESCRIPTIONS, method="wilson")
         return float(found.low), float(found.high)
 
     @property

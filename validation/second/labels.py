@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Int
 
 from mobile_vla.analysis.verdicts.judgement import judge
-from mobile_vla.analysis.verdicts.verdict import ALPHA, Verdict
+from mobile_vla.analysis.verdicts.verdict import Verdict
+from mobile_vla.levels import ALPHA
 from validation.outcome import NO, YES, Outcome
 from validation.second.disk import stored
 from validation.second.dumps import Dump, annotate

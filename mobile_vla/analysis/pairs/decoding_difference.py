@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mobile_vla.analysis.pairs.matching import NAMES
-from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST, NADEAU_BENGIO, count_needed, interval
+from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval
+from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
 MARGIN_R2, MARGIN_ACCURACY = 0.05, 0.10  # differences of less do not matter

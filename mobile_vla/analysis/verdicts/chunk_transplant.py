@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mobile_vla.analysis.verdicts.held_out import PENALTIES, HeldOut, Products, choose
-from mobile_vla.analysis.verdicts.verdict import ALPHA
+from mobile_vla.levels import ALPHA
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.999)  # of the direction's variance that are the code
 CLEAN = 0.8  # share of a code of two standard deviations: 4 / (4 + 1)

@@ -26,8 +26,9 @@ from mobile_vla.analysis.sample import BINS, Sample
 from mobile_vla.analysis.verdicts.decoding import PENALTY, Asked
 from mobile_vla.analysis.verdicts.recording_order import find_places
 from mobile_vla.analysis.verdicts.ridge import Ridge, standardise
-from mobile_vla.analysis.verdicts.verdict import ALPHA, NADEAU_BENGIO
+from mobile_vla.analysis.verdicts.verdict import NADEAU_BENGIO
 from mobile_vla.analysis.verdicts.wording import find_runs, find_words
+from mobile_vla.levels import ALPHA
 
 READERS = ("instruction", "key words")
 NOTHING = 1e-9  # of the variance: what is less is the same in all episodes of a cell

@@ -22,15 +22,8 @@ from mobile_vla.analysis.verdicts.ridge import standardise
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
 from mobile_vla.analysis.verdicts.targets import Target
 from mobile_vla.analysis.verdicts.transplant import Transplants
-from mobile_vla.analysis.verdicts.verdict import (
-    ALPHA,
-    FEWEST,
-    Verdict,
-    conclude,
-    count_needed,
-    say_needed,
-    undecided,
-)
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Verdict, conclude, count_needed, say_needed, undecided
+from mobile_vla.levels import ALPHA
 
 MEASURE = "balanced accuracy"
 MISSED = "a linear probe misses it"

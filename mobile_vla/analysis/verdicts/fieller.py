@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from mobile_vla.analysis.verdicts.verdict import ALPHA
+from mobile_vla.levels import ALPHA
 
 
 class Ratio(NamedTuple):

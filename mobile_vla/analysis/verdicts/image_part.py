@@ -24,15 +24,8 @@ from mobile_vla.analysis.verdicts.part import (
 )
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.shown import NOT_STORED, Shown, measure_image
-from mobile_vla.analysis.verdicts.verdict import (
-    ALPHA,
-    FEWEST,
-    Answer,
-    Verdict,
-    count_needed,
-    say_needed,
-    undecided,
-)
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, undecided
+from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
 UNIT = "pairs of episodes"

@@ -30,15 +30,8 @@ from mobile_vla.analysis.verdicts.part import (
     say_ratio,
     with_unwired,
 )
-from mobile_vla.analysis.verdicts.verdict import (
-    ALPHA,
-    FEWEST,
-    Answer,
-    Verdict,
-    count_needed,
-    say_needed,
-    undecided,
-)
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, undecided
+from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
 WAY_ALPHA = 0.01  # of no following towards one meaning: at .02, a policy that turns one way only is a yes in 5 of 200

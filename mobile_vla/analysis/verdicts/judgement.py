@@ -21,9 +21,10 @@ from mobile_vla.analysis.verdicts.preserving import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.selectivity import add_selectivity
 from mobile_vla.analysis.verdicts.targets import Target, declare_targets, list_unused
-from mobile_vla.analysis.verdicts.verdict import ALPHA, Verdict, holm, undecided
+from mobile_vla.analysis.verdicts.verdict import Verdict, holm, undecided
 from mobile_vla.contexts.reader import Store
 from mobile_vla.errors import UserError
+from mobile_vla.levels import ALPHA
 
 IMAGES = ("pixels", "image_tokens")  # taps that hold what the model sees, not what it makes of it
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from mobile_vla.analysis.verdicts.fieller import Ratio
 from mobile_vla.analysis.verdicts.following import Intervened
-from mobile_vla.analysis.verdicts.verdict import ALPHA, Answer
+from mobile_vla.analysis.verdicts.verdict import Answer
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
+from mobile_vla.levels import ALPHA
 
 MARGIN = 0.25
 MARGINS = {"verdict": MARGIN, "at_half": MARGIN / 2, "at_double": 2 * MARGIN}

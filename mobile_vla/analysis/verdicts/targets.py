@@ -18,8 +18,9 @@ from mobile_vla.analysis.sample import DIRECTION, Sample
 from mobile_vla.analysis.verdicts.balance import count_effective, fewest_effective, weigh_episodes
 from mobile_vla.analysis.verdicts.experts import find_relevance
 from mobile_vla.analysis.verdicts.folds import can_permute, codes_of, permutations
-from mobile_vla.analysis.verdicts.verdict import ALPHA, FEWEST
+from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.errors import UserError
+from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
 SITUATIONS = ("scenario", "task_type", DIRECTION)  # what a recording was made for: asked for before anything else

@@ -39,7 +39,7 @@ from mobile_vla.analysis.verdicts.folds import permutations
 from mobile_vla.analysis.verdicts.permuting import ROUNDING
 from mobile_vla.analysis.verdicts.ridge import Ridge
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
-from mobile_vla.analysis.verdicts.verdict import ALPHA
+from mobile_vla.levels import ALPHA
 
 GRID = (8.0, 4.0, 2.0, 1.41, 1.0, 0.71, 0.5, 0.35, 0.25)  # times the spread of a typical direction
 TYPICAL = GRID.index(1.0)  # down to here codes must be found for a no

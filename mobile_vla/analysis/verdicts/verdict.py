@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 from scipy import stats
 
-ALPHA = 0.05
-COVERAGE = 1 - 2 * ALPHA
+from mobile_vla.levels import ALPHA, VERDICTS
+
 FEWEST = 8  # episodes (of each class): below, nothing is concluded
 NADEAU_BENGIO = 1.5  # on standard errors of 5-fold statistics: sqrt((1/5 + 1/4) / (1/5)), Nadeau and Bengio 2003
 POWER = 0.8  # that `n_needed` promises
@@ -79,6 +79,7 @@ class Verdict:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain |= {
             "ci": None if self.ci is None else list(self.ci),
+            "level": VERDICTS,
             "baselines": dict(self.baselines),
             "notes": list(self.notes),
             "details": dict(self.details),
@@ -112,8 +113,8 @@ def _or_undecided(answer: Answer) -> Answer:
 
 
 def interval(estimate: float, error: float, freedom: float) -> tuple[float, float]:
-    """Student's t, 90 %."""
-    reach = float(stats.t.ppf(1 - ALPHA, max(freedom, 1))) * error
+    """Student's t, 90 %: both ends at 5 %."""
+    reach = float(stats.t.ppf((1 + VERDICTS) / 2, max(freedom, 1))) * error
     return float(estimate - reach), float(estimate + reach)
 
 
