@@ -154,7 +154,7 @@ def _tell(points: tuple[Point, ...], target: str | None) -> list[str]:
         collapsed = last.rank < COLLAPSED * first.rank or last.rank_z < COLLAPSED * first.rank_z
         said.append(
             f"the effective rank went from {first.rank:.1f} to {last.rank:.1f} (z-scored {first.rank_z:.1f} to "
-            f"{last.rank_z:.1f}): {'it collapsed' if collapsed else 'no collapse'}"
+            f"{last.rank_z:.1f}): {'it collapsed' if collapsed else 'no collapse to less than half'}"
         )
     return said
 
@@ -166,4 +166,4 @@ def _change(first: Point, last: Point, name: str) -> str | None:
         return None
     if after[0] > before[1]:
         return "improved"
-    return "got worse" if after[1] < before[0] else "changed by no more than its intervals are wide"
+    return "got worse" if after[1] < before[0] else "is not shown to change (its 90 % intervals overlap)"

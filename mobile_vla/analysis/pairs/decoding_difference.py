@@ -89,7 +89,10 @@ class Difference:
         """Among questions that were not declared: the interval is told, and nothing is decided."""
         if self.value is None or self.ci is None:
             return replace(self, exploratory=True)
-        told = f"{_tell(self.ci)}, p = {self.p_raw:.3f} before any adjustment; this pair was not declared beforehand"
+        told = (
+            f"{_tell(self.ci)} (90 % interval), p = {self.p_raw:.3f} before any adjustment; this pair was not declared "
+            "beforehand"
+        )
         return self._with_count(replace(self, verdict="undecided", why=told, exploratory=True))
 
     def to_plain(self) -> dict[str, Any]:
@@ -237,7 +240,7 @@ def _answer(
     n: int,
 ) -> tuple[Answer, str]:
     low, high = ci
-    told = f"difference ({names[0]} - {names[1]}): {_tell(ci)}"
+    told = f"difference ({names[0]} - {names[1]}): {_tell(ci)} (90 % interval)"
     by_chance = f"p = {p:.3f}"
     if questions > 1:
         by_chance += f", adjusted for {questions} declared questions"

@@ -21,7 +21,8 @@ PROGRESS_ALONE = 0.3  # pooled CKA that progress alone gives: from here on worth
 # How often each answer comes where it should not: docs/validation.md, two stores.
 SAME, PARTLY = "the same up to a rotation", "partly alike"
 SINGLE = "alike in single dimensions only"
-NOTHING, ONLY_PROGRESS = "little or nothing in common", "little or nothing in common but progress"
+NOTHING = "nothing in common is shown beyond permuted episodes"
+ONLY_PROGRESS = "nothing in common is shown beyond progress"
 UNDECIDED, NOT_COMPARABLE = "undecided", "not comparable"
 TITLES = {"cka": "CKA", "cka_z": "z-scored CKA", "mutual_knn": "mutual neighbours", "procrustes": "held-out Procrustes"}
 
@@ -82,8 +83,8 @@ def _on_decoding(decoding: Mapping[str, Difference], names: tuple[str, str]) -> 
 def _headline(answer: str, shape: Mapping[str, Measure]) -> str:
     told = "; ".join(f"{TITLES[name]} {_tell(measure)}" for name, measure in shape.items())
     above = [TITLES[name] for name, measure in shape.items() if measure.above_chance]
-    chance = f"above chance: {', '.join(above)}" if above else "none is above chance"
-    return f"{answer[0].upper()}{answer[1:]}: {told} ({chance})."
+    chance = f"above chance: {', '.join(above)}" if above else "none is shown to be above chance"
+    return f"{answer[0].upper()}{answer[1:]}: {told} (90 % intervals; {chance})."
 
 
 def _tell(measure: Measure) -> str:
@@ -110,8 +111,8 @@ def _on_dominance(shape: Mapping[str, Measure], dominance: Dominance | None, nam
     told = f"Raw and z-scored CKA disagree ({dominance.raw:z.2f} and {dominance.z:z.2f})"
     if not dominance.explains:
         return (
-            f"{told}, and no single dimension explains it: they weigh directions differently, and z-scoring depends on "
-            "the axes, as a rotation shows."
+            f"{told}, and no single dimension is found that explains it: the two may weigh directions differently, and "
+            "z-scoring depends on the axes, as a rotation shows."
         )
     parts = [
         f"dimension {index} of {side} ({share:.0%} of its variance)"
@@ -127,9 +128,12 @@ def _on_neighbours(shape: Mapping[str, Measure]) -> list[str]:
         return []
     if knn.above_chance:
         return [
-            "Neighbours agree where raw CKA does not: what is shared is small next to the largest directions, or bent."
+            "Neighbours agree beyond chance, and raw CKA is not shown to: what is shared may be small next to the "
+            "largest directions, or bent."
         ]
-    return ["Raw CKA agrees where neighbours do not: the two share large directions, and not which episodes are close."]
+    return [
+        "Raw CKA agrees beyond chance: the two share large directions; that the same episodes are close is not shown."
+    ]
 
 
 def _on_drift(drift: Measure | None, reasons: Mapping[str, str], answer: str) -> str:
@@ -138,7 +142,7 @@ def _on_drift(drift: Measure | None, reasons: Mapping[str, str], answer: str) ->
         return f"Drift is not measured: {reasons['drift']}{more}."
     far = "" if drift.ceiling is None else f" (row of another episode: {drift.ceiling.value:z.2f})"
     turned = drift.value > LITTLE and answer == SAME
-    more = "; their structure is the same, so that this may be a rotation and no more" if turned else ""
+    more = "; their structure agrees, so that this may be a rotation and no more" if turned else ""
     return (
         f"Drift: mean displacement {drift.value:z.2f} [{drift.ci[0]:z.2f}, {drift.ci[1]:z.2f}]{far}, in units of the "
         f"mean distance from the centroid{more}."

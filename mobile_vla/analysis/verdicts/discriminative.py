@@ -215,7 +215,8 @@ def _explain(
 ) -> str:
     assert found.planted is not None
     reached = (
-        f"{target.name} is decoded with balanced accuracy {found.accuracy:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}] (90 %)"
+        f"{target.name} is decoded with balanced accuracy {found.accuracy:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}] "
+        "(90 % interval)"
     )
     if answer == "yes":
         return (
@@ -231,7 +232,7 @@ def _explain(
     if ci[0] <= target.margin <= ci[1]:
         return f"{reached}: the interval holds the margin {target.margin:.2f}; {say_needed(needed, n)}"
     if ci[0] > target.margin:
-        return f"{reached}, but permuted episodes do as well (p = {found.p_yes:.3f})"
+        return f"{reached}, but not shown to be better than permuted episodes (p = {found.p_yes:.3f})"
     return (
         f"{reached}: not shown by these {n} episodes, but a code of {SPIKE_SD:g} standard deviations along a direction "
         f"of typical spread could have been missed (p = {found.p_no:.3f})"

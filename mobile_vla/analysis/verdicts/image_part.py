@@ -65,8 +65,8 @@ def judge_image(sample: Sample, found: Intervened, tap: str, rigour: Rigour) -> 
 def _explain_unpredicted(shown: Shown, tap: str) -> str:
     return (
         f"that {tap} predicts how drivers act from one scene to another is not shown by these {len(shown.units)} "
-        f"{UNIT} (share predicted {shown.explained:z.2f}, p = {shown.p_scene:.3f}): following cannot be seen along it; "
-        "more episodes would help, or scenes that call for more distinct actions"
+        f"{UNIT} (share predicted {shown.explained:z.2f}, p = {shown.p_scene:.3f}): following could not be seen along "
+        "it; more episodes would help, or scenes that call for more distinct actions"
     )
 
 

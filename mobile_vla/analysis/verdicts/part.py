@@ -10,6 +10,7 @@ from mobile_vla.analysis.verdicts.verdict import Answer
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.levels import ALPHA
+from mobile_vla.plural import plural
 
 MARGIN = 0.25
 MARGINS = {"verdict": MARGIN, "at_half": MARGIN / 2, "at_double": 2 * MARGIN}
@@ -44,7 +45,7 @@ def plain_ratio(ratio: Ratio) -> dict[str, float | list[float] | None]:
 
 
 def find_unwired(store: Store, found: Intervened, tap: str) -> str | None:
-    """A sentence where not one number of the context changes: then it is not ignored, it cannot be read."""
+    """A sentence where not one number of the context changes: then it may be that it cannot be read at all."""
     if tap not in store.taps:
         return None
     chosen = spread(len(found.own), MOST_COMPARED)
@@ -52,7 +53,10 @@ def find_unwired(store: Store, found: Intervened, tap: str) -> str | None:
     moved = vectors[found.changed[chosen]].astype(np.float64) - vectors[found.own[chosen]]
     if moved.any():
         return None
-    return f"not a number of {tap} changes when it is replaced: it does not reach the context (not wired)"
+    return (
+        f"in none of the {plural(len(chosen), 'row')} compared does a number of {tap} change when it is replaced: it "
+        "may not be wired (`mobile-vla doctor` tells)"
+    )
 
 
 def with_unwired(why: str, unwired: str | None) -> str:

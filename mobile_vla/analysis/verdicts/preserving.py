@@ -63,7 +63,7 @@ def judge_preserving(
         return undecided(TARGET, MEASURE, MARGIN, sample.num_episodes, why), None
     chunks = make_chunks(sample, baseline)
     if not anything_left(sample, chunks, baseline):
-        why = f"the actions follow from {baseline.beyond}: nothing is left for the context to hold"
+        why = f"after {baseline.beyond} no variance of these chunks is left that a context could explain"
         return undecided(TARGET, MEASURE, MARGIN, sample.num_episodes, why), None
     return _Judge(sample, vectors, chunks, baseline, rigour, left_out, *given).conclude()
 
@@ -212,21 +212,24 @@ class _Judge:
         leave = "leave" if " and " in baseline.beyond else "leaves"
         unknown = f" ({baseline.unknown})" if baseline.unknown else ""
         reached = (
-            f"the context explains {found.r2:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}] of what {baseline.beyond} "
-            f"{leave}{unknown}"
+            f"the context explains {found.r2:z.2f} [{ci[0]:z.2f}, {ci[1]:z.2f}] (90 % interval) of what "
+            f"{baseline.beyond} {leave}{unknown}"
         )
         if answer == "yes":
             return f"{reached}, above {MARGIN:.2f} (p = {found.p_yes:.3f})", False
         if answer == "no":
             if found.sensitivity is None:
-                return f"{reached}, below {MARGIN:.2f}: the contexts themselves follow from {baseline.beyond}", False
+                return (
+                    f"{reached}, below {MARGIN:.2f}: after {baseline.beyond} no variance of these contexts is left",
+                    False,
+                )
             return f"{reached}, below {MARGIN:.2f}; {_say_no(found.sensitivity, n)}", False
         if no_yes and (ci[0] > MARGIN or not baseline.exact):
             return f"{reached}, but this is {no_yes}", False
         if ci[0] <= MARGIN <= ci[1]:
             return f"{reached}: the interval holds the margin {MARGIN:.2f}; {say_needed(needed, n)}", True
         if ci[0] > MARGIN:
-            return f"{reached}, but permuted episodes do as well (p = {found.p_yes:.3f})", False
+            return f"{reached}, but not shown to be more than permuted episodes give (p = {found.p_yes:.3f})", False
         if found.sensitivity is not None and found.sensitivity.p_no > ALPHA:
             return (
                 f"{reached}, but contexts that a probe on {n} episodes finds at the margin often score as low "

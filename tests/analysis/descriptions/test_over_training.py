@@ -38,13 +38,13 @@ def test_what_the_loss_and_the_decoding_did(epochs, tmp_path):
     assert first.r2 < 0.2 < 0.4 < last.r2
     assert any("the validation loss went from 0.5 to 0.25" in sentence for sentence in course.sentences)
     assert "as the loss fell, the balanced accuracy of scenario improved" in course.sentences
-    assert course.sentences[-1].endswith("no collapse")
+    assert course.sentences[-1].endswith("no collapse to less than half")
     turned = follow_epochs({0: epochs[1], 1: epochs[0]}, tmp_path, "context", "scenario")
     assert turned is not None
     assert "as the loss fell, the balanced accuracy of scenario got worse" in turned.sentences
     same = follow_epochs({0: epochs[0], 1: epochs[0]}, tmp_path, "context", None)
     assert same is not None
-    assert any("changed by no more than its intervals are wide" in sentence for sentence in same.sentences)
+    assert any("is not shown to change (its 90 % intervals overlap)" in sentence for sentence in same.sentences)
 
 
 def test_a_collapse_is_called_so(tmp_path):

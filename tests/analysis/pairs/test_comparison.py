@@ -7,6 +7,7 @@ import pytest
 
 from mobile_vla.analysis.pairs.comparison import MEASURES, compare_all, compare_pair
 from mobile_vla.analysis.pairs.decoding_difference import compare_r2
+from mobile_vla.analysis.pairs.reading import NOTHING, ONLY_PROGRESS, UNDECIDED
 from tests.analysis.clouds import draw, turn
 from tests.analysis.conftest import write_store
 
@@ -73,8 +74,10 @@ def test_little_further_training_moves_little(compare):
 
 def test_independent_models_have_nothing_in_common(compare):
     found = compare(draw(0, episodes=150), draw(1, episodes=150))
-    assert found.answer == "little or nothing in common"
+    assert found.answer == NOTHING
     assert not any(found.measures[name].above_chance for name in ("cka", "cka_z", "mutual_knn", "procrustes"))
+    assert found.says[0].startswith("Nothing in common is shown beyond permuted episodes: CKA ")
+    assert "(90 % intervals; none is shown to be above chance)" in found.says[0]
 
 
 def test_what_shares_progress_alone_is_never_called_alike(compare):
@@ -82,7 +85,7 @@ def test_what_shares_progress_alone_is_never_called_alike(compare):
     left[:, :, 7] += RAMP
     right[:, :, 3] += RAMP
     found = compare(left, right)
-    assert found.answer == "little or nothing in common but progress"
+    assert found.answer == ONLY_PROGRESS
     assert found.progress[0] > 0.7
     assert found.progress[1] == pytest.approx(found.progress[0], abs=0.05)
     assert abs(found.measures["cka"].value) < 0.05
@@ -165,7 +168,7 @@ def test_unrelated_stores_that_share_broken_recordings_are_not_called_alike(comp
     right[:3] = far[1] + 0.3 * right[:3]
     found = compare(left, right)
     assert found.measures["cka"].value > 0.8
-    assert found.answer in ("little or nothing in common", "undecided")
+    assert found.answer in (NOTHING, UNDECIDED)
     assert found.outliers.episodes == ("e000", "e001", "e002")
     plain = json.loads(json.dumps(found.to_plain()))["outliers"]
     assert abs(plain["cka_without"]["value"]) < 0.1

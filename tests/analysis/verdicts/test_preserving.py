@@ -186,6 +186,6 @@ def test_actions_that_follow_from_progress_leave_nothing():
     sample, vectors = plant_sample(World(episodes=20, width=32))
     same = np.repeat(sample.bin.astype(float), 2).reshape(-1, 1, 2)
     verdict, _ = judge_preserving(with_actions(sample, same), vectors, RIGOUR)
-    assert "nothing is left for the context to hold" in verdict.why
+    assert "no variance of these chunks is left" in verdict.why
     verdict, _ = judge_preserving(with_actions(sample, None), vectors, RIGOUR)
     assert "the store holds no actions" in verdict.why
