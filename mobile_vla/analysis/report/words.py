@@ -31,87 +31,107 @@ MEASURE_TITLES = {
 METHODS = (
     (
         "Unit",
-        "The episode. Frames of one episode are near copies of each other: counting frames, random labels pass "
-        "tests in 45 % of cases. One row an episode and progress bin (0, 25, 50, 75, 100 %) is looked at; folds, "
-        "permutations, intervals and every number of cases are of whole episodes.",
+        "The episode. Frames of one episode are near copies of each other, so one row per episode and progress bin "
+        "(0, 25, 50, 75, 100 %) is used; folds, permutations, intervals and every count are of whole episodes. A "
+        "recording that is stored several times, also with noise, begun later or cut short, counts once.",
     ),
     (
         "Yes, no, undecided",
-        "Yes: p ≤ .05 after Holm's adjustment over the primary targets, and the 90 % interval above the margin. "
-        "No: the interval below the margin, and p ≤ .05 of an effect that would have been seen. Undecided: "
-        "everything else. “Not significant” is not “no”. A 90 % interval is two one-sided tests at 5 %.",
-    ),
-    (
-        "How often these are wrong",
-        "Simulated on stores whose answers are known, 20 to 100 episodes (docs/validation.md). No effect at all: "
-        "p ≤ .05 in 4 to 7 % of them, yes in none. An effect exactly at the margin: yes in at most 6 %. A code "
-        "exactly at the spike: no in at most 4 %. That is what the rules bound. They do not bound a no where the "
-        "effect is exactly at the margin: it comes in 15 % (preserving, 40 episodes), 5 to 10 % (actionable) or at "
-        "most 3 % (discriminative). A no says that a strong effect would have been seen, not that there is none.",
-    ),
-    (
-        "Discriminative",
-        "A ridge classifier on episode means, five folds of whole episodes, balanced accuracy on held-out "
-        "episodes. p of yes: episodes permuted (within sessions, and within instructions where the instruction "
-        "gives the label away). p of no, the spike test: labels permuted and planted along random directions at "
-        "two standard deviations; how often would such a code score as low as what was found? “No” therefore "
-        "means: no linear code this strong, with this many episodes. Margin: .70 of two classes, of more as far "
-        "on the way from chance to certainty. A quadratic kernel looks for what a linear probe misses.",
-    ),
-    (
-        "Preserving",
-        "Ridge regression of the recorded action chunk; R² = 1 − squared errors / those of the mean chunk of the "
-        "same progress bin and instruction, on held-out episodes. Everything is fitted without them, the "
-        "baseline's means too; the penalty by leave-one-episode-out. Interval: delete-one-episode jackknife. "
-        "Margin .10.",
-    ),
-    (
-        "Actionable",
-        "F = ⟨Δ predicted, Δ expert⟩ / ‖Δ expert‖², where Δ is after another instruction or another episode's "
-        "image: 0 ignores it, 1 follows as an expert would. The expert's direction comes from other episodes; "
-        "what a paraphrase moves along it is subtracted. How far an action moves would be positive for any "
-        "jitter; F is not. Margin .25. Images come in disjoint pairs of episodes at the same progress and "
-        "instruction, so that each counts once; below 8 pairs the image part is undecided whatever the policy does, "
-        "and so it always is with fewer than 16 episodes.",
+        "Yes: the 90 % interval lies above the margin, and p ≤ .05 that it is chance (adjusted for the number of "
+        "primary targets, Holm 1979). No: the interval lies below the margin, and a planted effect would have been "
+        "seen. Undecided: everything else, with the number of episodes needed for this margin, or why more need not "
+        "help. “Not shown” is not “no”. Primary targets are declared, or chosen from labels and recorded actions "
+        "alone, before any vector is looked at; everything else is exploratory.",
     ),
     (
         "Intervals",
-        "Standard errors of five-fold statistics × 1.5 (Nadeau and Bengio 2003), Student's t over episodes.",
+        "90 % on this page: two one-sided tests at 5 %. (Intervals of losses and success rates, in other commands, "
+        "are 95 %.) Student's t over episodes, wider where held-out scores share training episodes.",
+    ),
+    (
+        "How often these are wrong",
+        "Simulated on stores whose answers are known: docs/validation.md holds every rate with its interval, for no "
+        "effect, for effects exactly at the margin, and for several sources of bias. `make validate-quick` repeats a "
+        "small part of it. One generator's rates are that generator's.",
+    ),
+    (
+        "Folds",
+        "Five folds of whole episodes, stratified by class and session, dealt anew many times; every statistic is the "
+        "mean over the deals, so that another seed seldom changes a verdict. All that is fitted is fitted without the "
+        "held-out episodes.",
+    ),
+    (
+        "Sessions and order of recording",
+        "The day or session of each episode is read from names, attributes and labels. Where it is known, episodes "
+        "are compared and permuted within a session only, and what a session has in common is removed. Where it is "
+        "not, the card says so; a yes then becomes undecided if episodes recorded one after the other share the "
+        "label, or act alike, more often than permuted ones (p ≤ .05).",
+    ),
+    (
+        "Discriminative",
+        "A ridge classifier on episode means; balanced accuracy on held-out episodes, within sessions, and within "
+        "equal instructions where the instruction gives the label away. Margin: .70 for two classes; for more, as far "
+        "on the way from chance to certainty. A yes also has to beat each baseline that sees no context (majority, "
+        "progress, instruction, key words, recording order, session): the lower bound of every paired difference is "
+        "above 0. A no rests on transplanted codes: one direction of the contexts is replaced by a label code of 2 "
+        "standard deviations, along directions of smaller and smaller spread, until it could be missed. It reads: no "
+        "linear code this strong along any direction of at least the named spread; weaker directions may hold one. A "
+        "quadratic kernel looks for what a linear probe misses.",
+    ),
+    (
+        "Preserving",
+        "Ridge regression of the recorded action chunk, on held-out episodes; R² relative to what progress, "
+        "instruction and session leave. These are removed exactly, from chunks and contexts alike: text × (1, p, p², "
+        "p³), p the progress, without a penalty. Adjusted chunks of whole episodes are permuted within text and "
+        "session. Where hardly two episodes share a text, it is exploratory and never a yes. Margin .10. A no also "
+        "needs pixels that tell the actions, and codes planted at the margin that would have scored more.",
+    ),
+    (
+        "Actionable",
+        "F = ⟨Δ predicted, Δ expert⟩ / ‖Δ expert‖², where Δ is after another instruction or another episode's image: "
+        "0 ignores it, 1 follows as an expert would. How far an action moves would be positive for any jitter; F is "
+        "not. Margin .25. By instruction: the expert's Δ comes from other episodes; a yes needs F above the margin "
+        "from the own instruction and from a paraphrase, and above 0 towards each meaning (p ≤ .01). By image: Δ "
+        "expert is what the contexts predict of how the scene changes the recorded actions, since one driver's chunk "
+        "is noisy; episodes lend each other their images in donor pairs, and the pair is the unit: with fewer than 8 "
+        "pairs it is undecided. Delete-one jackknife; the interval is Fieller's, for a ratio of two estimates, and "
+        "there is none where the denominator may be 0.",
     ),
     (
         "Which store holds more",
-        "The same probe on the same episodes and the same deals of folds; the difference of each episode's held-out "
-        "errors, averaged over the deals; Student's t, standard error × 1.5, for p and interval alike. p is adjusted "
-        "(Holm) over all pairs and primary targets that were declared: of equal stores, at most 5 % of reports call "
-        "any better. One run of each says something of these runs; of the recipes only several seeds of each do, "
-        "whose spread is then part of the standard error (Satterthwaite's degrees of freedom).",
+        "The same probe on the same episodes and deals of folds; the difference of each episode's held-out errors, "
+        "averaged over the deals. p and interval by Student's t, its standard error × 1.5 because folds share "
+        "training episodes (Nadeau and Bengio 2003). p is adjusted (Holm) over all pairs and primary targets that "
+        "were declared; other pairs are exploratory, and no store is called better in them. One run of each says "
+        "something about these runs; only several seeds of each say something about the recipes, and their spread is "
+        "then part of the standard error (Satterthwaite's degrees of freedom).",
     ),
     (
         "Similarity of two stores",
         "CKA: linear, with the unbiased HSIC (Song et al. 2012; Kornblith et al. 2019), summed over progress bins "
         "before the ratio; raw and with every dimension z-scored. Mutual nearest neighbours: without rows of the same "
-        "episode. Intervals of both: jackknife over episodes, neighbours sought anew. Procrustes: a rotation fitted on "
-        "other episodes, R² beyond the bin's mean. Drift: only where both share a basis. Floor: whole episodes "
+        "episode. Intervals of both: jackknife over episodes, neighbours sought anew. Procrustes: a rotation fitted "
+        "on other episodes, R² beyond the bin's mean. Drift: only where both share a basis. Floor: whole episodes "
         "permuted within sessions. Ceiling: random halves of one store's own dimensions, or its rows under a "
         "paraphrase. Episodes far off in both stores, on which the resemblance would rest, are named, and the answer "
         "is without them. The words: the same up to a rotation, where CKA's interval lies above .95 and Procrustes' "
-        "R² above .9; partly alike, where the "
-        "interval of any measure lies above what 95 % of the permutations give; little or nothing in common, where "
-        "none does and CKA's interval lies below .10 (CKA is about the square of the share of the variance that two "
-        "models have in common: .1 is a quarter of it, .95 nine tenths). What two models share by both following "
-        "progress is in none of them.",
+        "R² above .9; partly alike, where the interval of any measure lies above what 95 % of the permutations give; "
+        "nothing in common is shown, where none does and CKA's interval lies below .10. What two models share by both "
+        "following progress is in none of them.",
     ),
     (
         "Description",
-        "Effective rank: exp of the entropy of the normalised singular values (Roy and Vetterli 2007). "
-        "Participation ratio: (Σλ)² / Σλ². Massive: more than 20 times the median magnitude (after Sun et al. "
-        "2024). None of these says that a context is clear.",
+        "Effective rank: exp of the entropy of the normalised singular values (Roy and Vetterli 2007). Participation "
+        "ratio: (Σλ)² / Σλ². Massive: more than 20 times the median magnitude (after Sun et al. 2024). None of these "
+        "says that a context is clear.",
     ),
     (
         "What this does not say",
-        "One training run says nothing of a model: only several runs, with one row each, do. Without an untrained "
-        "backbone's store among the baselines, nothing here shows that training made a difference. A probe reads "
-        "what could be used; that the policy uses it is what “actionable” asks.",
+        "A margin bounds a probe at this number of episodes, not the context; only linear and quadratic codes are "
+        "looked for. One training run says nothing about a model; several runs, with one row each, do. Without an "
+        "untrained backbone's store (untrained=), nothing here shows that training made a difference. A probe reads "
+        "what could be used; whether the policy uses it is what “actionable” asks. Blank and mean pictures test "
+        "wiring, not use: they move even policies that ignore the scene.",
     ),
 )
 
