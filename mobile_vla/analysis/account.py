@@ -46,11 +46,11 @@ class Account:
     def effective_episodes(self) -> str:
         """How many different recordings there are, in words."""
         sample = self.judgement.sample
-        told = f"{sample.num_episodes} of {sample.total} episodes are looked at"
+        told = f"{sample.num_episodes} of {sample.total} episodes are judged"
         if sample.copies:
             told += f", {len(sample.copies)} left out as copies of {plural(len(sample.clusters), 'recording')}"
         if self.judgement.scripts < sample.num_episodes:
-            told += f"; their recorded actions follow {self.judgement.scripts} different scripts"
+            told += f"; their recorded actions are {self.judgement.scripts} distinct sequences"
         return told
 
     @property

@@ -174,6 +174,11 @@ def test_the_page_says_it_and_stands_alone(page, pair, found):
     ]
     assert "Would overturn it" in outline.cards[0]
     assert "at half of it" in outline.cards[0]
+    assert re.search(r"A yes must beat: majority 0\.50 \(beaten\), .*For comparison: ", outline.cards[0], re.DOTALL)
+    undecided = [card for card in outline.cards if "◐ undecided" in card and "p for yes" in card]
+    assert undecided
+    assert all("needed for this margin" in card and "Would decide it" in card for card in undecided)
+    assert page.index("Recording: ") < page.index('id="verdicts"'), "what is known of the sessions comes first"
     assert len(outline.addresses) > 20
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in outline.addresses)
     assert not re.search(r"https?://|url\(|@import", page), "something is fetched from elsewhere"

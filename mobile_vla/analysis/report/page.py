@@ -27,6 +27,7 @@ from mobile_vla.analysis.report.words import (
     is_short_of_episodes,
     list_baselines,
     write_interval,
+    write_needed,
     write_number,
     write_p,
 )
@@ -96,6 +97,7 @@ def write_page(study: Study, pictures: Mapping[str, Picture], took: Took, out: P
         "strip": draw_strip,
         "headline": headline,
         "baselines": list_baselines,
+        "needed": write_needed,
         "bytes": lambda value: f"{value / 1e9:.2f} GB",
         "some": _list_some,
         "path": lambda path: Path(os.path.relpath(path, out)).as_posix(),  # as it is found from where the page lies

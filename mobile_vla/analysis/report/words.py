@@ -167,6 +167,13 @@ def is_short_of_episodes(verdict: Verdict) -> bool:
     return verdict.n_needed is not None and verdict.n_needed > verdict.n + 1
 
 
+def write_needed(verdict: Verdict) -> str:
+    """How many episodes (or pairs) would decide an undecided verdict."""
+    if verdict.n_needed is None:
+        return "not known: see above"
+    return f"about {verdict.n_needed}" if is_short_of_episodes(verdict) else f"more than these {verdict.n}"
+
+
 def list_baselines(verdict: Verdict) -> Mapping[str, float]:
     """Those that could be measured."""
     return {name: value for name, value in verdict.baselines.items() if value is not None and value == value}

@@ -232,7 +232,7 @@ class _Judge:
             return f"{reached}, but not shown to be more than permuted episodes give (p = {found.p_yes:.3f})", False
         if found.sensitivity is not None and found.sensitivity.p_no > ALPHA:
             return (
-                f"{reached}, but contexts that a probe on {n} episodes finds at the margin often score as low "
+                f"{reached}, but planted codes that a probe on {n} episodes finds at the margin often score as low "
                 f"(p = {found.sensitivity.p_no:.3f})"
             ), False
         return f"{reached}, but {no_no}", False

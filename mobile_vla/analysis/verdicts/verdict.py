@@ -51,7 +51,7 @@ class Verdict:
     why          one sentence
     baselines    the same measure for what knows less, by name
     notes        what else a reader must know;  parts  verdicts that this one is made of
-    overturned   what would overturn it
+    overturned   what would overturn it; of an undecided one, what would decide it
     """
 
     verdict: Answer
@@ -160,5 +160,5 @@ def undecided(target: str, measure: str, margin: float, n: int, why: str, n_need
         n=n,
         n_needed=n_needed,
         why=why,
-        overturned="episodes, or rows, that hold what is missing here",
+        overturned="rows or episodes that hold what is missing, as said above",
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from mobile_vla.analysis.report.strip import WIDTH, draw_strip
-from mobile_vla.analysis.report.words import headline, write_interval, write_number, write_p
+from mobile_vla.analysis.report.words import headline, write_interval, write_needed, write_number, write_p
 from mobile_vla.analysis.verdicts.verdict import Verdict, undecided
 
 VERDICT = Verdict(
@@ -56,3 +56,8 @@ def test_words():
     needed = replace(VERDICT, verdict="undecided", n=9, n_needed=40)
     assert headline(needed) == "undecided: 9 episodes, about 40 are needed for this margin"
     assert headline(replace(needed, n_needed=10)) == "undecided, with 9 episodes"
+    assert [write_needed(replace(needed, n_needed=number)) for number in (40, 10, None)] == [
+        "about 40",
+        "more than these 9",
+        "not known: see above",
+    ]
