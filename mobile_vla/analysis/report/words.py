@@ -38,10 +38,10 @@ METHODS = (
     (
         "Yes, no, undecided",
         "Yes: the 90 % interval lies above the margin, and p ≤ .05 that it is chance (adjusted for the number of "
-        "primary targets, Holm 1979). No: the interval lies below the margin, and a planted effect would have been "
-        "seen. Undecided: everything else, with the number of episodes needed for this margin, or why more need not "
-        "help. “Not shown” is not “no”. Primary targets are declared, or chosen from labels and recorded actions "
-        "alone, before any vector is looked at; everything else is exploratory.",
+        "primary targets, Holm 1979). No: the interval lies below the margin, and (discriminative, preserving) a "
+        "planted effect would have been seen. Undecided: everything else, with the number of episodes needed for this "
+        "margin, or why more need not help. “Not shown” is not “no”. Primary targets are declared, or chosen from "
+        "labels and recorded actions alone, before any vector is looked at; everything else is exploratory.",
     ),
     (
         "Intervals",
