@@ -24,7 +24,7 @@ from scipy import stats
 
 from mobile_vla.analysis.pairs.matching import NAMES
 from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval
-from mobile_vla.levels import ALPHA
+from mobile_vla.levels import ALPHA, VERDICTS
 from mobile_vla.plural import plural
 
 MARGIN_R2, MARGIN_ACCURACY = 0.05, 0.10  # differences of less do not matter
@@ -106,7 +106,13 @@ class Difference:
                 "p95": float(stats.t.ppf(1 - ALPHA / 2, self.freedom)) * self.error,
                 "how": "of equal models: what 95 % of the differences stay below, either side, by Student's t",
             }
-        return plain | {"ci": self.ci and list(self.ci), "words": self.words, "ceiling": None, "floor": floor}
+        return plain | {
+            "ci": self.ci and list(self.ci),
+            "level": VERDICTS,
+            "words": self.words,
+            "ceiling": None,
+            "floor": floor,
+        }
 
     @staticmethod
     def _with_count(found: "Difference") -> "Difference":

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mobile_vla.analysis.verdicts.verdict import interval
+from mobile_vla.levels import VERDICTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class Measure:
         return {
             "value": self.value,
             "ci": list(self.ci),
+            "level": VERDICTS,
             "floor": floor and {"value": floor.value, "p95": floor.p95, "how": floor.how},
             "ceiling": ceiling and {"value": ceiling.value, "how": ceiling.how, "parts": dict(ceiling.parts)},
             "unit": self.unit,

@@ -45,8 +45,8 @@ METHODS = (
     ),
     (
         "Intervals",
-        "90 % on this page: two one-sided tests at 5 %. (Intervals of losses and success rates, in other commands, "
-        "are 95 %.) Student's t over episodes, wider where held-out scores share training episodes.",
+        "90 % for all that is measured here: two one-sided tests at 5 %. (Intervals of losses and success rates, in "
+        "other commands, are 95 %.) Student's t over episodes, wider where held-out scores share training episodes.",
     ),
     (
         "How often these are wrong",
@@ -56,9 +56,9 @@ METHODS = (
     ),
     (
         "Folds",
-        "Five folds of whole episodes, stratified by class and session, dealt anew many times; every statistic is the "
-        "mean over the deals, so that another seed seldom changes a verdict. All that is fitted is fitted without the "
-        "held-out episodes.",
+        "Five folds of whole episodes, stratified by class or text, and by session, dealt anew many times; every "
+        "statistic is the mean over the deals, so that another seed seldom changes a verdict. All that is fitted is "
+        "fitted without the held-out episodes.",
     ),
     (
         "Sessions and order of recording",
@@ -91,11 +91,11 @@ METHODS = (
         "F = ⟨Δ predicted, Δ expert⟩ / ‖Δ expert‖², where Δ is after another instruction or another episode's image: "
         "0 ignores it, 1 follows as an expert would. How far an action moves would be positive for any jitter; F is "
         "not. Margin .25. By instruction: the expert's Δ comes from other episodes; a yes needs F above the margin "
-        "from the own instruction and from a paraphrase, and above 0 towards each meaning (p ≤ .01). By image: Δ "
-        "expert is what the contexts predict of how the scene changes the recorded actions, since one driver's chunk "
-        "is noisy; episodes lend each other their images in donor pairs, and the pair is the unit: with fewer than 8 "
-        "pairs it is undecided. Delete-one jackknife; the interval is Fieller's, for a ratio of two estimates, and "
-        "there is none where the denominator may be 0.",
+        "from the own instruction and (where such rows are stored) from a paraphrase, and above 0 towards each "
+        "meaning (p ≤ .01). By image: Δ expert is what the contexts predict of how the scene changes the recorded "
+        "actions, since one driver's chunk is noisy; episodes lend each other their images in donor pairs, and the "
+        "pair is the unit: with fewer than 8 pairs it is undecided. Delete-one jackknife; the interval is Fieller's, "
+        "for a ratio of two estimates, and there is none where the denominator may be 0.",
     ),
     (
         "Which store holds more",

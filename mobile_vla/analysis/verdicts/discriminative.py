@@ -74,7 +74,7 @@ class Doubts:
             return ""
         least = min(self.unbeaten, key=lambda one: one.bound)
         others = [one.name for one in self.unbeaten if one is not least]
-        also = f"; nor are they clearly better than {', '.join(others)}" if others else ""
+        also = f"; nor are they shown to be better than {', '.join(others)}" if others else ""
         return (
             f"the contexts are not shown to be better than {least.name} alone, which reaches {least.accuracy:.2f} "
             f"(difference {least.difference:+.2f}, lower bound {least.bound:+.2f}){also}"
