@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-SPIKE_SD = 2.0  # of the spike test: standard deviations of the contexts along the direction
+SPIKE_SD = 2.0  # of a planted code: standard deviations of the contexts along the direction
 
 
 @dataclass(frozen=True, kw_only=True)
