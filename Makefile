@@ -26,10 +26,10 @@ demo: env $(DEMO_DATA)/synth.json $(DEMO_FRESH)/synth.json ## fine-tune the tiny
 	@echo "the report: $(DEMO)/report/report.html"
 
 $(DEMO_DATA)/synth.json: | env
-	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=200
+	$(BIN)/mobile-vla synth out=$(DEMO_DATA) episodes=200 'resolution=[360,640]'
 
 $(DEMO_FRESH)/synth.json: | env
-	$(BIN)/mobile-vla synth out=$(DEMO_FRESH) episodes=150 seed=1
+	$(BIN)/mobile-vla synth out=$(DEMO_FRESH) episodes=150 seed=1 'resolution=[360,640]'
 
 test: env ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
