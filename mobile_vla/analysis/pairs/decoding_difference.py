@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mobile_vla.analysis.pairs.matching import NAMES
-from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval
+from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval, say_p
 from mobile_vla.levels import ALPHA, VERDICTS
 from mobile_vla.plural import plural
 
@@ -90,7 +90,7 @@ class Difference:
         if self.value is None or self.ci is None:
             return replace(self, exploratory=True)
         told = (
-            f"{_tell(self.ci)} (90 % interval), p = {self.p_raw:.3f} before any adjustment; this pair was not declared "
+            f"{_tell(self.ci)} (90 % interval), {say_p(self.p_raw)} before any adjustment; this pair was not declared "
             "beforehand"
         )
         return self._with_count(replace(self, verdict="undecided", why=told, exploratory=True))
@@ -247,7 +247,7 @@ def _answer(
 ) -> tuple[Answer, str]:
     low, high = ci
     told = f"difference ({names[0]} - {names[1]}): {_tell(ci)} (90 % interval)"
-    by_chance = f"p = {p:.3f}"
+    by_chance = f"{say_p(p)}"
     if questions > 1:
         by_chance += f", adjusted for {questions} declared questions"
     if -margin < low and high < margin:
@@ -256,7 +256,7 @@ def _answer(
         return ("left better" if low > 0 else "right better"), f"{told}, {by_chance}"
     shown = f"a difference is not shown by these {n} episodes ({by_chance})"
     if p_raw is not None and p_raw <= ALPHA:
-        shown = f"not enough for {questions} declared questions: p = {p_raw:.3f}, adjusted {p:.3f}"
+        shown = f"not enough for {questions} declared questions: {say_p(p_raw)}, adjusted {p:.3f}"
     return "undecided", f"{told}; {shown}, nor is one of more than {margin:g} excluded"
 
 

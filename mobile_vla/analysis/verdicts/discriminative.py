@@ -22,7 +22,7 @@ from mobile_vla.analysis.verdicts.ridge import standardise
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
 from mobile_vla.analysis.verdicts.targets import Target
 from mobile_vla.analysis.verdicts.transplant import Transplants
-from mobile_vla.analysis.verdicts.verdict import FEWEST, Verdict, conclude, count_needed, say_needed, undecided
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Verdict, conclude, count_needed, say_needed, say_p, undecided
 from mobile_vla.levels import ALPHA
 
 MEASURE = "balanced accuracy"
@@ -63,7 +63,7 @@ class Doubts:
     def explain(self) -> str:
         """Empty where there is none."""
         if self.follows_order:
-            return f"the label follows the order of recording (p = {self.order:.3f}): {INSEPARABLE}"
+            return f"the label follows the order of recording ({say_p(self.order)}): {INSEPARABLE}"
         if self.readable:
             return (
                 f"the instruction alone decodes it ({self.readable.name}, balanced accuracy "
@@ -129,7 +129,7 @@ def judge_discriminative(
             answers = answers.never_no()
             missed = (
                 f"{MISSED}: a quadratic kernel decodes {target.name} (balanced accuracy "
-                f"{quadratic.accuracy:z.2f}, p = {quadratic.p_yes:.3f})"
+                f"{quadratic.accuracy:z.2f}, {say_p(quadratic.p_yes)})"
             )
             notes.append(missed)
     if target.given_away:
@@ -220,7 +220,7 @@ def _explain(
     )
     if answer == "yes":
         return (
-            f"{reached} on held-out episodes, above {target.margin:.2f} (p = {found.p_yes:.3f}) and better than every "
+            f"{reached} on held-out episodes, above {target.margin:.2f} ({say_p(found.p_yes)}) and better than every "
             "baseline that sees no context"
         )
     if answer == "no":
@@ -232,10 +232,10 @@ def _explain(
     if ci[0] <= target.margin <= ci[1]:
         return f"{reached}: the interval holds the margin {target.margin:.2f}; {say_needed(needed, n)}"
     if ci[0] > target.margin:
-        return f"{reached}, but not shown to be better than permuted episodes (p = {found.p_yes:.3f})"
+        return f"{reached}, but not shown to be better than permuted episodes ({say_p(found.p_yes)})"
     return (
         f"{reached}: not shown by these {n} episodes, but a code of {SPIKE_SD:g} standard deviations along a direction "
-        f"of typical spread could have been missed (p = {found.p_no:.3f})"
+        f"of typical spread could have been missed ({say_p(found.p_no)})"
     )
 
 
@@ -245,7 +245,7 @@ def _say_found(planted: Transplants, n: int) -> str:
     return (
         f"not shown by these {n} episodes: no linear code of {SPIKE_SD:g} standard deviations along any direction "
         f"whose spread is at least {_percent(planted.sigma)} of the contexts' rms norm (a typical direction: "
-        f"{_percent(planted.typical)}), which would have been found (p = {planted.p:.3f}); weaker directions may hold "
+        f"{_percent(planted.typical)}), which would have been found ({say_p(planted.p)}); weaker directions may hold "
         "one"
     )
 

@@ -24,7 +24,7 @@ from mobile_vla.analysis.verdicts.part import (
 )
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.shown import NOT_STORED, Shown, measure_image
-from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, undecided
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, say_p, undecided
 from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
@@ -65,7 +65,7 @@ def judge_image(sample: Sample, found: Intervened, tap: str, rigour: Rigour) -> 
 def _explain_unpredicted(shown: Shown, tap: str) -> str:
     return (
         f"that {tap} predicts how drivers act from one scene to another is not shown by these {len(shown.units)} "
-        f"{UNIT} (share predicted {shown.explained:z.2f}, p = {shown.p_scene:.3f}): following could not be seen along "
+        f"{UNIT} (share predicted {shown.explained:z.2f}, {say_p(shown.p_scene)}): following could not be seen along "
         "it; more episodes would help, or scenes that call for more distinct actions"
     )
 
@@ -87,7 +87,7 @@ def _conclude(shown: Shown, unwired: str | None, notes: list[str]) -> Verdict:
     elif below:
         why = (
             f"{reached} lies below {MARGIN:.2f}, but how the scene changes an expert's actions is predicted too poorly "
-            f"for a no (share predicted {shown.explained:z.2f}, p = {shown.p_scene:.3f}; p of at most {SCENE_ALPHA} is "
+            f"for a no (share predicted {shown.explained:z.2f}, {say_p(shown.p_scene)}; p of at most {SCENE_ALPHA} is "
             "needed); more episodes would help"
         )
     else:

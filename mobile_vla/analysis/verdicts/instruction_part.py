@@ -30,7 +30,7 @@ from mobile_vla.analysis.verdicts.part import (
     say_ratio,
     with_unwired,
 )
-from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, undecided
+from mobile_vla.analysis.verdicts.verdict import FEWEST, Answer, Verdict, count_needed, say_needed, say_p, undecided
 from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
 
@@ -193,7 +193,7 @@ def _say_towards(own: Told) -> str:
 
 def _say_way(own: Told, meaning: str) -> str:
     ratio, count = own.towards[meaning]
-    return f"{say_ratio(ratio)}, p = {ratio.p_above(0.0):.3f}, {count} episodes that were told otherwise"
+    return f"{say_ratio(ratio)}, {say_p(ratio.p_above(0.0))}, {count} episodes that were told otherwise"
 
 
 def _quote(names: list[str]) -> str:

@@ -21,7 +21,7 @@ from mobile_vla.analysis.verdicts.preserving import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.selectivity import add_selectivity
 from mobile_vla.analysis.verdicts.targets import Target, declare_targets, list_unused
-from mobile_vla.analysis.verdicts.verdict import Verdict, holm, undecided
+from mobile_vla.analysis.verdicts.verdict import Verdict, holm, say_p, undecided
 from mobile_vla.contexts.reader import Store
 from mobile_vla.errors import UserError
 from mobile_vla.levels import ALPHA
@@ -137,7 +137,7 @@ def _adjust(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence
         lost = {
             at: "undecided" for at in ("verdict", "at_half", "at_double") if p > ALPHA and getattr(verdict, at) == "yes"
         }
-        corrected = f"{verdict.why}; corrected for {len(primary)} primary targets (Holm), p = {p:.3f}"
+        corrected = f"{verdict.why}; corrected for {len(primary)} primary targets (Holm), {say_p(p)}"
         why = corrected if "verdict" in lost else verdict.why
         needed = verdict.n + 1 if "verdict" in lost else verdict.n_needed
         found[name] = target, replace(verdict, **{**lost, "p_yes": p, "n_needed": needed, "why": why}), decoding

@@ -6,7 +6,7 @@ import numpy as np
 
 from mobile_vla.analysis.verdicts.fieller import Ratio
 from mobile_vla.analysis.verdicts.following import Intervened
-from mobile_vla.analysis.verdicts.verdict import Answer
+from mobile_vla.analysis.verdicts.verdict import Answer, say_p
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.levels import ALPHA
@@ -29,9 +29,7 @@ def say_no(ratio: Ratio) -> str:
     """What a no means beside the p-value of following at all: too little is not nothing."""
     low, high = ratio.ci
     p = ratio.p_above(0.0)
-    some = (
-        f"some following is shown (p = {p:.3f}), but less than that" if p <= ALPHA else f"none is shown (p = {p:.3f})"
-    )
+    some = f"some following is shown ({say_p(p)}), but less than that" if p <= ALPHA else f"none is shown ({say_p(p)})"
     return f"F is below {MARGIN:.2f}: {ratio.estimate:z.2f}, 90 % interval [{low:z.2f}, {high:z.2f}]; {some}"
 
 

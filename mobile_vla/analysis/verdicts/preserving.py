@@ -21,7 +21,16 @@ from mobile_vla.analysis.verdicts.chunks import TARGET, Chunks, anything_left, m
 from mobile_vla.analysis.verdicts.folds import can_permute
 from mobile_vla.analysis.verdicts.recording_order import find_drift
 from mobile_vla.analysis.verdicts.rigour import SPIKE_SD, Rigour
-from mobile_vla.analysis.verdicts.verdict import FEWEST, Answers, Verdict, conclude, count_needed, say_needed, undecided
+from mobile_vla.analysis.verdicts.verdict import (
+    FEWEST,
+    Answers,
+    Verdict,
+    conclude,
+    count_needed,
+    say_needed,
+    say_p,
+    undecided,
+)
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.levels import ALPHA
 from mobile_vla.plural import plural
@@ -164,7 +173,7 @@ class _Judge:
             if self.drift is not None and self.drift <= ALPHA:
                 return (
                     "not separable from the recording order: no session is known, and episodes recorded one after "
-                    f"the other have similar actions (p = {self.drift:.3f})"
+                    f"the other have similar actions ({say_p(self.drift)})"
                 )
         return ""
 
@@ -179,7 +188,7 @@ class _Judge:
         if wanted and self.pixels.p_yes > ALPHA:
             return (
                 f"the pixels themselves are not shown to tell more than {self.baseline.beyond} by these "
-                f"{self.sample.num_episodes} episodes (R2 {self.pixels.r2:z.2f}, p = {self.pixels.p_yes:.3f}): "
+                f"{self.sample.num_episodes} episodes (R2 {self.pixels.r2:z.2f}, {say_p(self.pixels.p_yes)}): "
                 "these images may not show what the actions depend on"
             )
         return ""
@@ -195,7 +204,7 @@ class _Judge:
             order = (
                 "the order of recording is not known either"
                 if sample.order is None
-                else f"neighbours in the order of recording were compared instead (p = {self.drift:.3f})"
+                else f"neighbours in the order of recording were compared instead ({say_p(self.drift)})"
             )
             found.append(f"recording sessions are not known, so they are not removed; {order}")
         if sample.num_episodes < CALIBRATED:
@@ -216,7 +225,7 @@ class _Judge:
             f"{baseline.beyond} {leave}{unknown}"
         )
         if answer == "yes":
-            return f"{reached}, above {MARGIN:.2f} (p = {found.p_yes:.3f})", False
+            return f"{reached}, above {MARGIN:.2f} ({say_p(found.p_yes)})", False
         if answer == "no":
             if found.sensitivity is None:
                 return (
@@ -229,11 +238,11 @@ class _Judge:
         if ci[0] <= MARGIN <= ci[1]:
             return f"{reached}: the interval holds the margin {MARGIN:.2f}; {say_needed(needed, n)}", True
         if ci[0] > MARGIN:
-            return f"{reached}, but not shown to be more than permuted episodes give (p = {found.p_yes:.3f})", False
+            return f"{reached}, but not shown to be more than permuted episodes give ({say_p(found.p_yes)})", False
         if found.sensitivity is not None and found.sensitivity.p_no > ALPHA:
             return (
                 f"{reached}, but planted codes that a probe on {n} episodes finds at the margin often score as low "
-                f"(p = {found.sensitivity.p_no:.3f})"
+                f"({say_p(found.sensitivity.p_no)})"
             ), False
         return f"{reached}, but {no_no}", False
 
@@ -250,7 +259,7 @@ def _say_no(of: Sensitivity, n: int) -> str:
     """What a no is about: a probe at this number of episodes, and directions that are wide enough."""
     said = (
         f"contexts in which a linear probe on {n} episodes finds {MARGIN:.2f} on average would have shown more "
-        f"(p = {of.p_no:.3f})"
+        f"({say_p(of.p_no)})"
     )
     if of.share is not None:
         said += f", such as those whose average direction is {of.share:.0%} actions"

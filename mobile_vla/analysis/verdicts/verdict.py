@@ -130,6 +130,11 @@ def count_needed(spread: float, height: float) -> int:
     return max(FEWEST, math.ceil((quantiles * spread / height) ** 2))
 
 
+def say_p(p: float) -> str:
+    """In a sentence. No p-value is 0."""
+    return "p < .001" if p < 0.0005 else f"p = {p:.3f}"
+
+
 def say_needed(needed: int, n: int, unit: str = "episodes") -> str:
     """What would decide where the interval holds the margin."""
     if needed > n:
