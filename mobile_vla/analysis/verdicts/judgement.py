@@ -6,7 +6,7 @@ them the p-values are adjusted (Holm).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from mobile_vla.analysis.verdicts.preserving import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.selectivity import add_selectivity
 from mobile_vla.analysis.verdicts.targets import Target, declare_targets, list_unused
-from mobile_vla.analysis.verdicts.verdict import Verdict, holm, say_p, undecided
+from mobile_vla.analysis.verdicts.verdict import Verdict, add_note, holm, say_briefly, say_p, undecided
 from mobile_vla.contexts.reader import Store
 from mobile_vla.errors import UserError
 from mobile_vla.levels import ALPHA
@@ -80,22 +80,57 @@ def judge(
     if tap not in store.taps:
         raise UserError(f"{store.folder}: no tap '{tap}'; there are {', '.join(store.taps)}")
     sample = take_sample(store, tap)
+    baseline = None if untrained is None else _vectors_of(untrained, sample, tap)
+    others = {} if baseline is None or isinstance(baseline, str) else {"untrained": baseline}
+    found = _judge_sample(sample, tap, targets, rigour, others)
+    verdicts = {name: _say_copies(verdict, sample) for name, verdict in found.verdicts.items()}
+    unlike = baseline if isinstance(baseline, str) else None
+    if unlike is not None:
+        for name in ("preserving", "discriminative"):
+            verdicts[name] = add_note(verdicts[name], unlike)
+    if sample.num_trained:
+        verdicts = _say_trained(verdicts, sample, tap, found.primary, rigour)
+    return Judgement(
+        store=store,
+        tap=tap,
+        sample=sample,
+        description=describe_tap(store, tap),
+        preserving=verdicts["preserving"],
+        discriminative=verdicts["discriminative"],
+        actionable=verdicts["actionable"],
+        targets=found.targets,
+        primary=found.primary,
+        fit=found.fit,
+        scripts=count_scripts(sample),
+        unlike=unlike,
+    )
+
+
+class _Found(NamedTuple):
+    """What is concluded from a sample alone; see `Judgement`."""
+
+    verdicts: dict[str, Verdict]
+    targets: Mapping[str, tuple[Target, Verdict, Decoding | None]]
+    primary: tuple[str, ...]
+    fit: Fit | None
+
+
+def _judge_sample(
+    sample: Sample,
+    tap: str,
+    targets: Sequence[str],
+    rigour: Rigour,
+    others: Mapping[str, Float[np.ndarray, "N D"]],
+) -> _Found:
+    """others: vectors of the same rows, as further baselines."""
     vectors = sample.vectors(tap)
     declared = declare_targets(sample, targets)
     primary = tuple(target.name for target in (declared if targets else declared[:1]))
-    images = {name: sample.vectors(name) for name in IMAGES if name in store.taps and name != tap}
-    others, unlike = dict(images), None
-    if untrained is not None:
-        found = _vectors_of(untrained, sample, tap)
-        if isinstance(found, str):
-            unlike = found
-        else:
-            others["untrained"] = found
-    preserving, fit = judge_preserving(
-        sample, vectors, rigour, images, {name: known for name, known in others.items() if name not in images}
-    )
+    images = {name: sample.vectors(name) for name in IMAGES if name in sample.store.taps and name != tap}
+    preserving, fit = judge_preserving(sample, vectors, rigour, images, others)
     judged = {
-        target.name: (target, *judge_discriminative(sample, vectors, target, rigour, others)) for target in declared
+        target.name: (target, *judge_discriminative(sample, vectors, target, rigour, images | others))
+        for target in declared
     }
     judged = _adjust(judged, primary)
     for name in primary:
@@ -104,27 +139,25 @@ def judge(
         judged[name] = target, add_selectivity(verdict, sample, vectors, target, rigour), decoding
     discriminative = _choose(judged, primary, sample)
     actionable = _note_missed(judge_actionable(sample, tap, rigour), discriminative)
-    preserving, discriminative, actionable = (
-        _say_copies(verdict, sample) for verdict in (preserving, discriminative, actionable)
-    )
-    if unlike is not None:
-        preserving, discriminative = (
-            replace(verdict, notes=(*verdict.notes, unlike)) for verdict in (preserving, discriminative)
-        )
-    return Judgement(
-        store=store,
-        tap=tap,
-        sample=sample,
-        description=describe_tap(store, tap),
-        preserving=preserving,
-        discriminative=discriminative,
-        actionable=actionable,
-        targets=judged,
-        primary=primary,
-        fit=fit,
-        scripts=count_scripts(sample),
-        unlike=unlike,
-    )
+    verdicts = {"preserving": preserving, "discriminative": discriminative, "actionable": actionable}
+    return _Found(verdicts, judged, primary, fit)
+
+
+def _say_trained(
+    verdicts: Mapping[str, Verdict], sample: Sample, tap: str, primary: Sequence[str], rigour: Rigour
+) -> dict[str, Verdict]:
+    """With a note of what each would be without the episodes that the model was trained on."""
+    said = f"{sample.num_trained} of {sample.num_episodes} judged episodes were trained on"
+    held_out = sample.without_trained()
+    if held_out is None:
+        left = sample.num_episodes - sample.num_trained
+        why = f"{said}; the other {left} are too few to judge alone, so what would change without them is not known"
+        return {name: add_note(verdict, why) for name, verdict in verdicts.items()}
+    alone = _judge_sample(held_out, tap, [name for name in primary if name in held_out.labels], rigour, {}).verdicts
+    return {
+        name: add_note(verdict, f"{said}; by the other {held_out.num_episodes} alone: {say_briefly(alone[name])}")
+        for name, verdict in verdicts.items()
+    }
 
 
 def _adjust(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence[str]) -> dict:

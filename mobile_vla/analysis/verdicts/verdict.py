@@ -11,7 +11,7 @@ Intervals are 90 %: two one-sided tests at 5 %.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from scipy import stats
@@ -128,6 +128,18 @@ def count_needed(spread: float, height: float) -> int:
         return FEWEST
     quantiles = stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER)
     return max(FEWEST, math.ceil((quantiles * spread / height) ** 2))
+
+
+def add_note(verdict: Verdict, note: str) -> Verdict:
+    return replace(verdict, notes=(*verdict.notes, note))
+
+
+def say_briefly(verdict: Verdict) -> str:
+    """The answer with its number."""
+    if verdict.statistic is None or verdict.ci is None:
+        return verdict.verdict
+    low, high = verdict.ci
+    return f"{verdict.verdict}, {verdict.measure} {verdict.statistic:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
 def say_p(p: float) -> str:

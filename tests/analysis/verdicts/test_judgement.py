@@ -32,6 +32,38 @@ def test_all_three_are_yes_where_all_is_there():
     assert "follows from the instruction" in found.targets["direction"][1].why
 
 
+@pytest.mark.parametrize("num_trained", [68, 76, 0])
+def test_what_would_change_without_the_episodes_that_were_trained_on(tmp_path, num_trained):
+    """A label that is coded in episodes of the training alone."""
+    rng = np.random.default_rng(1)
+    episodes, label = np.arange(80), rng.integers(0, 2, 80)
+    trained = episodes < num_trained
+    codes = np.where(trained if num_trained else True, 2.0 * label - 1, 0.0)[:, None, None]
+    vectors = rng.standard_normal((80, 1, 32)) + 0.3 * rng.standard_normal((80, 5, 32)) + 3 * codes * np.eye(32)[0]
+    named = np.repeat(episodes, 5)
+    found = judge(
+        write_store(
+            tmp_path / "store",
+            {"context": vectors.reshape(400, 32).astype(np.float32)},
+            [f"episode_{one:04d}" for one in named],
+            np.tile(np.arange(5) * 4, 80),
+            np.tile(np.arange(5) / 4, 80),
+            labels={"scenario": np.array(["box", "basket"])[label[named]].tolist()},
+            part=np.where(trained[named], "train", "validation").tolist(),
+        ),
+        rigour=RIGOUR,
+    )
+    told = [note for note in found.discriminative.notes if "trained on" in note]
+    if not num_trained:
+        assert not told
+    elif num_trained == 68:
+        assert found.discriminative.verdict == "yes"
+        assert told[0].startswith("68 of 80 judged episodes were trained on; by the other 12 alone: ")
+        assert "yes" not in told[0].split("alone:")[1]
+    else:
+        assert "the other 4 are too few" in told[0]
+
+
 def test_decodable_but_unused_is_discriminative_and_not_actionable():
     policy = Policy(instruction=0.0, image=0.0)
     found = judge(plant_store(World(episodes=60, width=64, label=6.0), 0, policy), rigour=RIGOUR)
