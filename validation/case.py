@@ -49,6 +49,11 @@ class Case:
             return max(1, min(QUICK_STORES, self.stores, round(QUICK_STORES * 0.5 / self.seconds)))
         return max(round(self.stores * scale), 1)
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the counts of two parts of the stores are those of both; not where the mean over all is covered."""
+        return None not in self.measured.values()
+
     def place(self, strengths: Mapping[str, float]) -> Callable[[int], Outcome]:
         """What simulates one store, at the strength that was calibrated where the case asks for one."""
         if self.at_margin is None:

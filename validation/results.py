@@ -32,6 +32,17 @@ class Found:
     counts: Mapping[str, tuple[int, int]]
     seconds: float
 
+    def __add__(self, other: "Found") -> "Found":
+        """Of other stores of the same case."""
+        counts = dict(self.counts)
+        for event, (count, total) in other.counts.items():
+            before = counts.get(event, (0, 0))
+            counts[event] = (before[0] + count, before[1] + total)
+        return Found(stores=self.stores + other.stores, counts=counts, seconds=round(self.seconds + other.seconds, 2))
+
+
+NOTHING = Found(stores=0, counts={}, seconds=0.0)
+
 
 def describe_versions() -> dict[str, str]:
     return {

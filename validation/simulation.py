@@ -10,7 +10,7 @@ from validation.case import Case
 from validation.first.cases import make_cases as make_first
 from validation.first.pairs import make_pair_cases
 from validation.outcome import Outcome
-from validation.results import Found, Results
+from validation.results import NOTHING, Found, Results
 from validation.second import chunk_cases, label_cases, model_cases, policy_cases
 
 
@@ -34,20 +34,22 @@ def list_cases(only: str | None = None) -> list[Case]:
 
 
 def simulate(cases: Sequence[Case], pool: Pool, results: Results, amount: Amount) -> Iterator[tuple[Case, Found]]:
-    """Each case as it is done; those that `results` holds in the same number of stores are taken from there."""
+    """Each case as it is done. What `results` holds counts; only the stores that are missing are simulated."""
     calibrations = make_calibrations()
     for case in cases:
         stores = case.count(amount.scale, amount.quick)
-        known = results.cases.get(case.key)
-        if known is not None and known.stores >= stores:
+        known = results.cases.get(case.key, NOTHING)
+        if known.stores >= stores:
             yield case, known
             continue
         if case.at_margin is not None and case.at_margin not in results.strengths:
             strength = solve(calibrations[case.at_margin], pool, amount.calibrated)
             results.add_strength(case.at_margin, strength)
-        timed = pool.imap(_Timed(case.place(results.strengths)), range(stores), chunksize=max(stores // 40, 1))
+        before = known if case.adds_up else NOTHING
+        seeds = range(before.stores, stores)
+        timed = pool.imap(_Timed(case.place(results.strengths)), seeds, chunksize=max(len(seeds) // 40, 1))
         outcomes, seconds = zip(*timed, strict=True)
-        found = Found(stores=stores, counts=case.summarize(outcomes), seconds=round(sum(seconds), 2))
+        found = before + Found(stores=len(seeds), counts=case.summarize(outcomes), seconds=round(sum(seconds), 2))
         results.add_case(case.key, found)
         yield case, found
 

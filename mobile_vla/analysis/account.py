@@ -55,7 +55,7 @@ class Account:
 
     @property
     def trained_on(self) -> str:
-        """How many of the episodes the run was trained on, in words; nothing where none is known to be."""
+        """How many of the episodes the run was trained on, in words; empty where that is known of none."""
         sample = self.judgement.sample
         return f"{sample.num_trained} of {sample.num_episodes} judged episodes were trained on" * bool(
             sample.num_trained

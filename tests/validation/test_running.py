@@ -1,6 +1,7 @@
 """Which cases there are, how many stores they take, what is kept between runs, and the page."""
 
 import json
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 
 import pytest
@@ -83,13 +84,33 @@ def test_an_interrupted_validation_continues(tmp_path):
     assert list(Results(file, keep=False).cases) == []
 
 
-def test_more_stores_than_before_are_simulated_again(tmp_path):
+def test_only_stores_that_are_missing_are_simulated(tmp_path):
     results = Results(tmp_path / "results.jsonl", keep=False)
+    asked = []
     with ThreadPool(1) as pool:
-        list(simulate([case("a", 100)], pool, results, Amount(quick=True)))
-        assert results.cases["group: a"].stores == 8
-        list(simulate([case("a", 100)], pool, results, Amount()))
-    assert results.cases["group: a"].stores == 100
+        for one in (Amount(quick=True), Amount()):
+            list(
+                simulate(
+                    [replace(case("a", 99), simulate=lambda seed: asked.append(seed) or of_seed(seed))],
+                    pool,
+                    results,
+                    one,
+                )
+            )
+    assert sorted(asked) == list(range(99))
+    assert results.cases["group: a"].counts["yes"] == (49, 99)
+
+
+def test_a_mean_over_all_stores_is_that_of_all(tmp_path):
+    def outcome(seed: int) -> Outcome:
+        return Outcome(events=frozenset(), intervals={"it": Interval(seed, seed - 1.0, seed + 1.0)})
+
+    results = Results(tmp_path / "results.jsonl", keep=False)
+    measured = replace(case("a", 101), simulate=outcome, measured={"it": None})
+    with ThreadPool(1) as pool:
+        for one in (Amount(quick=True), Amount()):
+            list(simulate([measured], pool, results, one))
+    assert results.cases["group: a"].counts["it: interval covers"] == (3, 101)  # 49, 50 and 51
 
 
 def test_results_of_other_code_are_refused(tmp_path):

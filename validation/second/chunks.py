@@ -31,6 +31,7 @@ class Driven:
     texts    number of instructions;  follow  whether drivers follow them
     deviation  sd of what actions deviate by from their course
     light    how far the light of a day moves contexts, in sd; each day's speed goes with it
+    codes    seed of what text and progress are coded by; None: every store has codes of its own
     predicted  whether rows hold what a policy predicts
     pixels   whether a tap of pictures is stored, which show the scene
     """
@@ -46,6 +47,7 @@ class Driven:
     follow: bool = True
     deviation: float = 1.0
     light: float = 0.0
+    codes: int | None = None
     predicted: bool = False
     pixels: bool = False
 
@@ -69,11 +71,12 @@ def make(seed: int, world: Driven) -> Made:
         of, rng, text, courses if world.follow else courses * [1, 0], held=world.held, speed=speed, sd=world.deviation
     )
     x, sd = world.noise * draw_components(world.spectrum, of, rng), world.spectrum.sd
-    codes = rng.standard_normal((2, world.texts, world.spectrum.width)) * sd
+    drawn = rng if world.codes is None else np.random.default_rng([world.codes, 43])
+    codes = drawn.standard_normal((2, world.texts, world.spectrum.width)) * sd
     p = of.progress[:, None]
     own = text[of.episode]
     x += world.text * (codes[0][own] + (p - 0.5) * codes[1][own])
-    shape = rng.standard_normal((3, world.spectrum.width)) * sd
+    shape = drawn.standard_normal((3, world.spectrum.width)) * sd
     x += world.clock * ((p - 0.5) * shape[0] + np.sin(np.pi * p) * shape[1] + p**2 * shape[2])
     x += world.light * light[of.episode][:, None] * rng.standard_normal(world.spectrum.width) * sd
     if world.held:

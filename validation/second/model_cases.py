@@ -37,7 +37,9 @@ def _equal() -> list[Case]:
         *(
             case(
                 name=f"2 equal models, each with noise of its own, {episodes} episodes",
-                simulate=partial(compared, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.5))),
+                simulate=partial(
+                    compared, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.5, codes=0))
+                ),
                 stores=stores,
                 asks={P_SMALL: SIZE, CHUNK_BETTER: SIZE, SOME_BETTER: SIZE, **intervals},
                 seconds=0.07 * episodes,
@@ -67,7 +69,7 @@ def _unequal() -> list[Case]:
     return [
         case(
             name="the first holds .12 more of the next chunk, 40 episodes",
-            simulate=partial(compared, models=Models(world=Driven(held=0.6), faithful=(1.0, 0.8))),
+            simulate=partial(compared, models=Models(world=Driven(held=0.6, codes=0), faithful=(1.0, 0.8))),
             stores=150,
             asks=better,
             seconds=3.0,

@@ -83,7 +83,7 @@ def _on_decoding(decoding: Mapping[str, Difference], names: tuple[str, str]) -> 
 def _headline(answer: str, shape: Mapping[str, Measure]) -> str:
     told = "; ".join(f"{TITLES[name]} {_tell(measure)}" for name, measure in shape.items())
     above = [TITLES[name] for name, measure in shape.items() if measure.above_chance]
-    chance = f"above chance: {', '.join(above)}" if above else "none is shown to be above chance"
+    chance = f"above chance: {', '.join(above)}" if above else "that one is above chance is not shown"
     return f"{answer[0].upper()}{answer[1:]}: {told} (90 % intervals; {chance})."
 
 

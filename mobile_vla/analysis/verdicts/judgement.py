@@ -189,7 +189,7 @@ def _choose(judged: Mapping[str, tuple[Target, Verdict, Any]], primary: Sequence
     """The verdict that speaks for the store: yes where one primary target is decoded, no where none can be."""
     if not primary:
         unused = "; ".join(list_unused(sample).values())
-        why = f"no label has a value for each episode: there is nothing to tell apart{unused and f' ({unused})'}"
+        why = f"no label has a value for each episode, so that none can be asked about{unused and f' ({unused})'}"
         return undecided("none", MEASURE, 0.7, sample.num_episodes, why)
     order = ("yes", "undecided", "no")
     return min((judged[name][1] for name in primary), key=lambda verdict: order.index(verdict.verdict))

@@ -29,7 +29,11 @@ def say_no(ratio: Ratio) -> str:
     """What a no means beside the p-value of following at all: too little is not nothing."""
     low, high = ratio.ci
     p = ratio.p_above(0.0)
-    some = f"some following is shown ({say_p(p)}), but less than that" if p <= ALPHA else f"none is shown ({say_p(p)})"
+    some = (
+        f"some following is shown ({say_p(p)}), but less than that"
+        if p <= ALPHA
+        else f"that it follows at all is not shown ({say_p(p)})"
+    )
     return f"F is below {MARGIN:.2f}: {ratio.estimate:z.2f}, 90 % interval [{low:z.2f}, {high:z.2f}]; {some}"
 
 

@@ -7,11 +7,10 @@ Out: hat matrices, y_hat = H y. What a fit without the rows B would have predict
 
 exactly (Cook and Weisberg 1982, "Residuals and Influence in Regression", for blocks; it holds for any penalised least
 squares whose penalty does not depend on y). So everything, the centring of the targets too, is fitted without the
-held-out rows; permuted targets cost a product, and planted ones an update of low rank.
+held-out rows, and permuted targets cost a product.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,28 +20,6 @@ KEPT = 1e-10  # of the largest variance; less is rounding
 # be solved with.
 FREELY = 1 - 1e-9
 Blocks = Sequence[Int[np.ndarray, " _"]]  # rows that are held out together, of any number
-
-
-class Spike(NamedTuple):
-    """Targets that are added to the inputs along random orthonormal directions: x + sum of scale_k planted_k u_k'.
-
-    planted    (N, r) what is added;  scale  (r,)
-    projected  (N, r) what the inputs already are along these directions
-    """
-
-    planted: Float[np.ndarray, "N r"]
-    projected: Float[np.ndarray, "N r"]
-    scale: Float[np.ndarray, " r"]
-
-
-class Update(NamedTuple):
-    """Of low rank, of a hat matrix: hat + columns weights columns'."""
-
-    columns: Float[np.ndarray, "N r"]
-    weights: Float[np.ndarray, "r r"]
-
-    def of(self, hat: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
-        return hat + self.columns @ self.weights @ self.columns.T
 
 
 def standardise(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N _"]:
@@ -80,22 +57,6 @@ class Ridge:
     def left(self, penalty: float) -> Float[np.ndarray, "N N"]:
         """I - H: what a fit leaves of the targets."""
         return np.eye(len(self.vectors)) - self.hat(penalty)
-
-    def updates(self, penalties: Iterable[float], spike: Spike) -> "list[Update]":
-        """Of `hat(penalty)`, for each, by a spike that was added to the inputs, by Woodbury's identity.
-
-        kernel + W S W' with W = [projected, planted]; so H + penalty M W (S^-1 + W' M W)^-1 W' M, M = (K + penalty)^-1
-        """
-        width = self._project(np.concatenate([spike.projected, spike.planted], axis=1))
-        inside = self.vectors.T @ width
-        outside = width - self.vectors @ inside
-        scale, zero = np.diag(spike.scale), np.zeros((len(spike.scale),) * 2)
-        inverse = np.linalg.inv(np.block([[zero, scale], [scale, scale**2]]))
-        found = []
-        for penalty in penalties:
-            solved = self.vectors @ (inside / (self.variances + penalty)[:, None]) + outside / penalty
-            found.append(Update(solved, penalty * np.linalg.inv(inverse + width.T @ solved)))
-        return found
 
     def _project(self, columns: np.ndarray) -> np.ndarray:
         return columns - self.basis @ (self.basis.T @ columns)

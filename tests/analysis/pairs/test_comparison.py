@@ -77,7 +77,7 @@ def test_independent_models_have_nothing_in_common(compare):
     assert found.answer == NOTHING
     assert not any(found.measures[name].above_chance for name in ("cka", "cka_z", "mutual_knn", "procrustes"))
     assert found.says[0].startswith("Nothing in common is shown beyond permuted episodes: CKA ")
-    assert "(90 % intervals; none is shown to be above chance)" in found.says[0]
+    assert "(90 % intervals; that one is above chance is not shown)" in found.says[0]
 
 
 def test_what_shares_progress_alone_is_never_called_alike(compare):

@@ -186,7 +186,7 @@ def test_a_no_says_how_much_following_is_shown_and_never_that_there_is_none():
     assert "do not go" not in part.why
     none = judge(Policy(instruction=0.0, image=0.0)).parts["instruction"]
     assert none.verdict == "no"
-    assert "none is shown (p = " in none.why
+    assert "that it follows at all is not shown (p = " in none.why
     assert "90 % interval [" in none.why
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mobile_vla.analysis.verdicts.ridge import Ridge, Spike, leave_out, orthonormal, project_on, standardise
+from mobile_vla.analysis.verdicts.ridge import Ridge, leave_out, orthonormal, project_on, standardise
 
 PENALTY = 0.3
 
@@ -63,19 +63,6 @@ class TestLeaveOut:
         targets = np.array([[1.0], [2.0], [6.0], [7.0]])
         found = leave_out(project_on(orthonormal(np.ones((4, 1)))), targets, [np.array([0, 1]), np.array([2, 3])])
         np.testing.assert_allclose(found[:, 0], [1 - 6.5, 2 - 6.5, 6 - 1.5, 7 - 1.5], atol=1e-6)
-
-
-class TestSpike:
-    def test_an_update_is_the_hat_matrix_of_spiked_inputs(self):
-        vectors, free, targets = draw()
-        directions = np.linalg.qr(np.random.default_rng(1).standard_normal((60, 2)))[0]
-        scale = np.array([0.5, 2.0])
-        ridge = Ridge(vectors @ vectors.T, free)
-        spike = Spike(targets[:, :2], vectors @ directions, scale)
-        spiked = vectors + (targets[:, :2] * scale) @ directions.T
-        for penalty, update in zip((0.03, 3.0), ridge.updates((0.03, 3.0), spike), strict=True):
-            expected = Ridge(spiked @ spiked.T, free).hat(penalty)
-            np.testing.assert_allclose(update.of(ridge.hat(penalty)), expected, atol=1e-8)
 
 
 class TestStandardise:
