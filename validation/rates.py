@@ -93,6 +93,7 @@ def floor(quoted: float) -> Bound | None:
 
 SIZE = Bound(most=0.08)  # of a test whose true size is 5 %; of a wrong answer where the truth is the margin
 NULL = Bound(of=(4, 200))  # false yes where there is nothing
+STEADY = Bound(of=(10, 200))  # verdicts that another seed changes
 HIGH_POWER = Bound(least=0.90)  # where an effect is far above the margin
 COVERS = Bound(least=0.85)  # of a 90 % interval
 NEVER = Bound(most=0.0)

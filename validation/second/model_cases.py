@@ -5,7 +5,7 @@ from functools import partial
 from mobile_vla.analysis.pairs.reading import PARTLY, SAME
 from validation.case import Case, covered
 from validation.outcome import P_SMALL
-from validation.rates import COVERS, NEVER, SIZE, Bound, floor
+from validation.rates import COVERS, NEVER, SIZE, STEADY, Bound, floor
 from validation.second.chunks import Driven
 from validation.second.models import ALIKE, CHUNK_BETTER, FIRST_BETTER, SOME_BETTER, Models, compared
 from validation.second.recordings import Plan
@@ -94,20 +94,25 @@ def _unequal() -> list[Case]:
 
 def _stable() -> list[Case]:
     case = partial(Case, group=GROUP.format("what no answer may depend on"), answers=())
-    changes: dict[str, Bound | None] = {SECOND_DIFFERS: SIZE, ANY_DIFFERS: None}
+    near = (
+        ("discriminative", "a label coded at 0 to 4 sd", (0.0, 4.0), 0.25),
+        ("preserving", "0 to 80 % held", (0.0, 0.8), 0.6),
+    )
+    changes: tuple[tuple[int, str, int, dict[str, Bound | None]], ...] = (
+        (2, "two", 200, {SECOND_DIFFERS: STEADY}),
+        (10, "ten", 40, {ANY_DIFFERS: None}),
+    )
     return [
         *(
             case(
-                name=f"{verdict}, 40 episodes, {what}, ten seeds of the folds",
-                simulate=partial(seeds, near=Near(verdict=verdict, models=Models(), between=between)),
+                name=f"{verdict}, 40 episodes, {what}, {told} seeds of the folds",
+                simulate=partial(seeds, near=Near(verdict=verdict, models=Models(), between=between), number=number),
                 stores=stores,
-                asks=changes,
-                seconds=seconds,
+                asks=asks,
+                seconds=number * seconds,
             )
-            for verdict, what, between, stores, seconds in (
-                ("discriminative", "a label coded at 0 to 4 sd", (0.0, 4.0), 150, 2.5),
-                ("preserving", "0 to 80 % held", (0.0, 0.8), 80, 6.0),
-            )
+            for verdict, what, between, seconds in near
+            for number, told, stores, asks in changes
         ),
         case(
             name="more beside two stores of 24 episodes",

@@ -17,7 +17,6 @@ from validation.second.models import LABEL, Models, all_stored, dumps_of
 from validation.strip import FEW
 from validation.studies import study
 
-SEEDS = 10
 GOLDEN = 0.6180339887  # its multiples fill an interval evenly
 SECOND_DIFFERS, ANY_DIFFERS = "a second seed changes the verdict", "one of ten seeds changes the verdict"
 TAP, STORE, TARGET, PIXELS = (
@@ -35,7 +34,7 @@ class Near:
     between: tuple[float, float]
 
 
-def seeds(seed: int, near: Near, number: int = SEEDS) -> Outcome:
+def seeds(seed: int, near: Near, number: int) -> Outcome:
     with stored(_dump_near(seed, near)) as store:
         answers = [
             judge(store, rigour=replace(FEW, permutations=99, seed=1000 * index + seed)).verdicts[near.verdict].verdict
