@@ -62,7 +62,13 @@ class BatchLoader(DataLoader[Batch | UserError]):
             self.waited_s += time.perf_counter() - begun
             if batch is None:
                 return
-            yield _raised(batch)
+            if isinstance(batch, UserError):
+                # Workers end with their iterator. One that the error's traceback holds is collected as part of a cycle,
+                # its queues first: then nobody tells the workers, and they are waited for.
+                self._iterator = None
+                del batches
+                raise batch
+            yield batch
 
 
 class EpisodeDataModule(LightningDataModule):
@@ -157,12 +163,6 @@ class EpisodeDataModule(LightningDataModule):
 
 
 def _as_is(batch: Batch | UserError) -> Batch | UserError:
-    return batch
-
-
-def _raised(batch: Batch | UserError) -> Batch:
-    if isinstance(batch, UserError):
-        raise batch
     return batch
 
 

@@ -1,6 +1,7 @@
 """From files to batches: the same whatever the number of workers, every window once, and each epoch anew."""
 
 from dataclasses import fields, replace
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -80,6 +81,7 @@ class TestFilesThatGoBad:
             f"{tmp_path}/episodes/b.h5 went bad while it was read: is not there any more; restore it, or leave it out "
             "with data.faults=skip"
         )
+        assert not active_children()
 
     @pytest.mark.parametrize("pack", [True, False])
     def test_skip_masks_its_windows_and_goes_on(self, new_data, tmp_path, workers, pack):
