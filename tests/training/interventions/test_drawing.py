@@ -19,25 +19,7 @@ from mobile_vla.training.interventions.drawing import (
     swap_texts,
 )
 from mobile_vla.training.interventions.images import with_donors
-
-OF = {
-    "go left": "left",
-    "pass left": "left",
-    "keep to the left side": "left",
-    "go right": "right",
-    "stay on the right": "right",
-    "stop": "stop",
-}
-MEANINGS = Meanings(OF, known=True)
-
-
-def words(text: str) -> int:
-    return len(text.split())
-
-
-@pytest.fixture(scope="module")
-def episodes(lab):
-    return [lab.make_episode(f"e{i:02d}", 9, text) for i, text in enumerate(list(OF) * 5)]
+from tests.training.interventions.texts import MEANINGS, OF, words
 
 
 class TestTexts:

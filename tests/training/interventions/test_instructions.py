@@ -1,30 +1,11 @@
 """Which text takes the place of an episode's own, whatever the order of the episodes."""
 
 import numpy as np
-import pytest
 
 from mobile_vla.data.meaning import Meanings
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.training.interventions.instructions import empty_texts, shuffle_texts, with_texts
-
-OF = {
-    "go left": "left",
-    "pass left": "left",
-    "keep to the left side": "left",
-    "go right": "right",
-    "stay on the right": "right",
-    "stop": "stop",
-}
-MEANINGS = Meanings(OF, known=True)
-
-
-def words(text: str) -> int:
-    return len(text.split())
-
-
-@pytest.fixture(scope="module")
-def episodes(lab):
-    return [lab.make_episode(f"e{i:02d}", 9, text) for i, text in enumerate(list(OF) * 5)]
+from tests.training.interventions.texts import MEANINGS, words
 
 
 def test_empty_is_no_text_at_all(lab, episodes):
