@@ -12,7 +12,7 @@ NOT_KNOWN = (
     "is not always undecided, not that it is the best one.",
     "Not simulated: several training seeds of a model; sessions together with a text that differs by session; a new "
     "recording day; unequal widths of two models; verdicts on more than 200 episodes; labels of more than 4 classes; "
-    "instructions that are given frame by frame; rows of training episodes among those judged; the swap test between "
-    "models; an untrained backbone as baseline.",
+    "instructions that are given frame by frame; rows of training episodes among those judged; an untrained "
+    "backbone as baseline.",
     "Rows with a bound that is not refuted are no evidence that it is kept.",
 )

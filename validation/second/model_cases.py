@@ -7,7 +7,7 @@ from validation.case import Case, covered
 from validation.outcome import P_SMALL
 from validation.rates import COVERS, NEVER, SIZE, STEADY, Bound, floor
 from validation.second.chunks import Driven
-from validation.second.models import ALIKE, CHUNK_BETTER, FIRST_BETTER, SOME_BETTER, Models, compared
+from validation.second.models import ALIKE, CHUNK_BETTER, FIRST_BETTER, SOME_BETTER, SWAP_SMALL, Models, compared
 from validation.second.recordings import Plan
 from validation.second.stability import (
     ANY_DIFFERS,
@@ -24,6 +24,7 @@ from validation.second.stability import (
 GROUP = "second generator: {}"
 MEASURES = dict.fromkeys(("cka", "mutual_knn", "decoding difference"))
 QUOTED = 0.21  # of "better" at 40 episodes for a difference of .12
+QUOTED_SWAP = 0.37  # of the swap test's p <= .05, likewise
 
 
 def make_cases() -> list[Case]:
@@ -41,7 +42,7 @@ def _equal() -> list[Case]:
                     compared, models=Models(world=Driven(plan=Plan(episodes=episodes), held=0.5, codes=0))
                 ),
                 stores=stores,
-                asks={P_SMALL: SIZE, CHUNK_BETTER: SIZE, SOME_BETTER: SIZE, **intervals},
+                asks={P_SMALL: SIZE, CHUNK_BETTER: SIZE, SOME_BETTER: SIZE, SWAP_SMALL: SIZE, **intervals},
                 seconds=0.07 * episodes,
                 measured={**MEASURES, "decoding difference": 0.0},
             )
@@ -65,7 +66,7 @@ def _unequal() -> list[Case]:
         Case, group=GROUP.format("unequal models"), answers=(SAME, PARTLY, CHUNK_BETTER, FIRST_BETTER, ALIKE)
     )
     power = floor(QUOTED)
-    better: dict[str, Bound | None] = {FIRST_BETTER: power}
+    better: dict[str, Bound | None] = {FIRST_BETTER: power, SWAP_SMALL: floor(QUOTED_SWAP)}
     return [
         case(
             name="the first holds .12 more of the next chunk, 40 episodes",

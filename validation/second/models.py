@@ -25,6 +25,7 @@ from validation.studies import find_better, find_chunk, study
 
 SOME_BETTER, CHUNK_BETTER, ALIKE = "some pair has a better one", "next chunk: better", "called alike"
 FIRST_BETTER = "next chunk: the one that holds more is better"
+SWAP_SMALL = "swap test: p <= .05"
 CORRUPTED = 30.0  # how loud a corrupted episode is, in sd
 LABEL = "scenario"
 
@@ -106,6 +107,8 @@ def read(found: Study) -> Outcome:
         events |= {FIRST_BETTER} if verdict.endswith("better") and chunk["value"] > 0 else set()
         p = chunk.get("p_raw", chunk["p"])  # of this question alone, not adjusted for others
         events |= {P_SMALL} if p <= ALPHA else set()
+        swap = chunk["swap"]["p"]
+        events |= {SWAP_SMALL} if swap is not None and swap <= ALPHA else set()
         intervals["decoding difference"] = _interval(chunk)
     known = {name: one for name, one in intervals.items() if one is not None}
     return Outcome(events=frozenset(events), intervals=known)

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mobile_vla.analysis.pairs.matching import NAMES
+from mobile_vla.analysis.pairs.swap_test import NOT_DONE, SwapTest
 from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval, say_p
 from mobile_vla.levels import ALPHA, VERDICTS
 from mobile_vla.plural import plural
@@ -40,6 +41,7 @@ class Difference:
     apart  (n,) what each episode adds to the difference, beyond the mean;  used  (n,) indices of these episodes
     needs  why `n_needed` is None
     exploratory  not among the declared questions: described, and never decided
+    swap   a second test of the same difference, always exploratory: it changes no verdict
     """
 
     verdict: Answer
@@ -61,6 +63,7 @@ class Difference:
     unit: str = "episodes"
     questions: int = 1
     exploratory: bool = False
+    swap: SwapTest = NOT_DONE
     apart: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     used: Int[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, int), repr=False, compare=False)
 
@@ -80,7 +83,14 @@ class Difference:
 
     def turn(self) -> "Difference":
         """The second store less the first."""
-        turned = replace(self, left=self.right, right=self.left, names=self.names[::-1], apart=-self.apart)
+        turned = replace(
+            self,
+            left=self.right,
+            right=self.left,
+            names=self.names[::-1],
+            apart=-self.apart,
+            swap=self.swap.turn(),
+        )
         if self.value is None or self.ci is None or self.p is None:
             return turned
         return replace(turned, value=-self.value, ci=(-self.ci[1], -self.ci[0])).decide(self.p, self.questions)
@@ -107,6 +117,7 @@ class Difference:
                 "how": "of equal models: what 95 % of the differences stay below, either side, by Student's t",
             }
         return plain | {
+            "swap": self.swap.to_plain(),
             "ci": self.ci and list(self.ci),
             "level": VERDICTS,
             "words": self.words,

@@ -5,12 +5,14 @@ folds and true chunks are the first store's: the rows are the same, so only the 
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from mobile_vla.analysis.pairs.decoding_difference import Difference, compare_accuracy, compare_r2
 from mobile_vla.analysis.pairs.matching import Matching
+from mobile_vla.analysis.pairs.swap_test import run_swap_test
 from mobile_vla.analysis.sample import Sample
 from mobile_vla.analysis.verdicts.baseline import make_baseline
 from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
@@ -99,7 +101,8 @@ def _compare_chunks(
         )
         for one, values in sides
     )
-    return compare_r2(left[0], right[0], left[1], right[1], names=names)
+    found = compare_r2(left[0], right[0], left[1], right[1], names=names)
+    return replace(found, swap=run_swap_test(few, *(values[inside] for _, values in sides), rigour))
 
 
 def _name_rows(sample: Sample, tap: str, rigour: Rigour) -> Hashable:

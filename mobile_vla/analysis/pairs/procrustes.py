@@ -166,11 +166,11 @@ def _score(pair: Pair, folds: list[Reduced], order: np.ndarray) -> np.ndarray:
     for fold in folds:
         left, right, role = fold.left, fold.right[exchanged], fold.role[pair.episode]
         halves = [left[rows].T @ right[rows] for rows in (np.flatnonzero(role == half) for half in (0, 1))]
-        agreement = sum(float((halves[1 - half] * _rotation(halves[half])).sum()) for half in (0, 1))
+        agreement = sum(float((halves[1 - half] * find_rotation(halves[half])).sum()) for half in (0, 1))
         agreement = max(agreement, 0.0)
         rows = role < 2
         to_right, to_left = agreement / (left[rows] ** 2).sum(), agreement / (right[rows] ** 2).sum()
-        rotation = _rotation(halves[0] + halves[1])
+        rotation = find_rotation(halves[0] + halves[1])
         rows = np.flatnonzero(role == 2)
         turned, target = left[rows] @ rotation, right[rows]
         parts = [
@@ -183,7 +183,7 @@ def _score(pair: Pair, folds: list[Reduced], order: np.ndarray) -> np.ndarray:
     return found
 
 
-def _rotation(cross: np.ndarray) -> np.ndarray:
+def find_rotation(cross: np.ndarray) -> np.ndarray:
     """The orthogonal Q that makes left Q closest to right (Schoenemann 1966)."""
     left, _, right = np.linalg.svd(cross)
     return left @ right

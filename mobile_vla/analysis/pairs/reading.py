@@ -49,7 +49,9 @@ def read_together(
     says += [text for text in told if text]
     says += _on_neighbours(shape)
     says.append(_on_drift(measures.get("drift"), reasons, answer))
-    says += [f"Decoding {target}: {found.words}; {found.why}." for target, found in decoding.items()]
+    for target, found in decoding.items():
+        beside = "" if found.swap.p is None else f" Beside it a {found.swap.sentence}."
+        says.append(f"Decoding {target}: {found.words}; {found.why}.{beside}")
     if decoding:
         says.append(f"What is decoded is of these runs, {names[0]} and {names[1]}: another seed of either may differ.")
     return decided, tuple(says)

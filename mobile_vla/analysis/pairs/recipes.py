@@ -22,6 +22,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from mobile_vla.analysis.pairs.decoding_difference import Difference
+from mobile_vla.analysis.pairs.swap_test import NOT_DONE
 from mobile_vla.analysis.verdicts.verdict import interval
 
 FEWEST_SEEDS = 2
@@ -70,6 +71,7 @@ def compare_recipes(pairs: Sequence[Sequence[Difference]], names: tuple[str, str
         names=names,
         apart=apart,
         exploratory=False,
+        swap=NOT_DONE,
     )
     return found.decide(p, 1)
 

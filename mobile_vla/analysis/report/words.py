@@ -102,7 +102,10 @@ METHODS = (
         "The same probe on the same episodes and deals of folds; the difference of each episode's held-out errors, "
         "averaged over the deals. p and interval by Student's t, its standard error × 1.5 because folds share "
         "training episodes (Nadeau and Bengio 2003). p is adjusted (Holm) over all pairs and primary targets that "
-        "were declared; other pairs are exploratory, and no store is called better in them. One run of each says "
+        "were declared; other pairs are exploratory, and no store is called better in them. Beside it, for the next "
+        "chunk, an exploratory test that decides nothing: the second store's contexts are rotated onto the first's "
+        "(Procrustes), those of random episodes are exchanged, and both probes are refitted, on at most 100 "
+        "episodes; p says how often that makes as large a difference. One run of each says "
         "something about these runs; only several seeds of each say something about the recipes, and their spread is "
         "then part of the standard error (Satterthwaite's degrees of freedom).",
     ),

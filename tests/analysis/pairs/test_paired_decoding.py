@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from mobile_vla.analysis.pairs.matching import Matching, match_stores
 from mobile_vla.analysis.pairs.paired_decoding import find_differences
@@ -25,7 +26,12 @@ def test_what_only_one_store_holds(tmp_path):
     found = differences(full, empty)
     assert list(found) == ["scenario", "next action chunk"]
     assert {one.verdict for one in found.values()} == {"left better"}
-    assert {one.verdict for one in differences(empty, full).values()} == {"right better"}
+    turned = differences(empty, full)
+    assert {one.verdict for one in turned.values()} == {"right better"}
+    swaps = [of["next action chunk"].swap for of in (found, turned)]
+    assert [one.p for one in swaps] == [0.01, 0.01]  # none of 99 exchanges
+    assert swaps[0].value == pytest.approx(-swaps[1].value)
+    assert swaps[0].value > 0.1
 
 
 def test_where_the_actions_follow_from_progress_nothing_is_compared(tmp_path):
@@ -59,6 +65,7 @@ def test_a_store_with_itself_differs_in_nothing(tmp_path):
     found = differences(full, write_planted(tmp_path / "again", Wanted(swap=False)))
     assert [one.value for one in found.values()] == [0, 0]
     assert {one.verdict for one in found.values()} == {"alike"}
+    assert found["next action chunk"].swap.p == 1
 
 
 def test_scores_that_are_known_change_nothing(tmp_path):

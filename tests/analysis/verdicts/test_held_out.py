@@ -21,10 +21,10 @@ def draw(seed: int = 0):
     return values, free, episode, targets
 
 
-def slow(values, free, episode, targets, known, deals):
+def slow(values, free, episode, targets, known, deals, penalties=PENALTIES):
     """(sse, base) by episode: slopes and penalties by explicit fits."""
-    base, cross, gain = (np.zeros((len(PENALTIES), len(deals), EPISODES)) for _ in range(3))
-    for number, penalty in enumerate(PENALTIES):
+    base, cross, gain = (np.zeros((len(penalties), len(deals), EPISODES)) for _ in range(3))
+    for number, penalty in enumerate(penalties):
         for deal, folds in enumerate(deals):
             for fold in range(5):
                 test = folds[episode] == fold
