@@ -107,7 +107,7 @@ def read(found: Study) -> Outcome:
         events |= {FIRST_BETTER} if verdict.endswith("better") and chunk["value"] > 0 else set()
         p = chunk.get("p_raw", chunk["p"])  # of this question alone, not adjusted for others
         events |= {P_SMALL} if p <= ALPHA else set()
-        swap = chunk["swap"]["p"]
+        swap = chunk["swap_test"]["p"]
         events |= {SWAP_SMALL} if swap is not None and swap <= ALPHA else set()
         intervals["decoding difference"] = _interval(chunk)
     known = {name: one for name, one in intervals.items() if one is not None}

@@ -41,7 +41,7 @@ class Difference:
     apart  (n,) what each episode adds to the difference, beyond the mean;  used  (n,) indices of these episodes
     needs  why `n_needed` is None
     exploratory  not among the declared questions: described, and never decided
-    swap   a second test of the same difference, always exploratory: it changes no verdict
+    swap_test  a second test of the same difference, always exploratory: it changes no verdict
     """
 
     verdict: Answer
@@ -63,7 +63,7 @@ class Difference:
     unit: str = "episodes"
     questions: int = 1
     exploratory: bool = False
-    swap: SwapTest = NOT_DONE
+    swap_test: SwapTest = NOT_DONE
     apart: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     used: Int[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, int), repr=False, compare=False)
 
@@ -89,7 +89,7 @@ class Difference:
             right=self.left,
             names=self.names[::-1],
             apart=-self.apart,
-            swap=self.swap.turn(),
+            swap_test=self.swap_test.turn(),
         )
         if self.value is None or self.ci is None or self.p is None:
             return turned
@@ -117,7 +117,7 @@ class Difference:
                 "how": "of equal models: what 95 % of the differences stay below, either side, by Student's t",
             }
         return plain | {
-            "swap": self.swap.to_plain(),
+            "swap_test": self.swap_test.to_plain(),
             "ci": self.ci and list(self.ci),
             "level": VERDICTS,
             "words": self.words,

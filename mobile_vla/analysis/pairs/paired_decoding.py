@@ -102,7 +102,7 @@ def _compare_chunks(
         for one, values in sides
     )
     found = compare_r2(left[0], right[0], left[1], right[1], names=names)
-    return replace(found, swap=run_swap_test(few, *(values[inside] for _, values in sides), rigour))
+    return replace(found, swap_test=run_swap_test(few, *(values[inside] for _, values in sides), rigour))
 
 
 def _name_rows(sample: Sample, tap: str, rigour: Rigour) -> Hashable:

@@ -50,7 +50,7 @@ def read_together(
     says += _on_neighbours(shape)
     says.append(_on_drift(measures.get("drift"), reasons, answer))
     for target, found in decoding.items():
-        beside = "" if found.swap.p is None else f" Beside it a {found.swap.sentence}."
+        beside = "" if found.swap_test.p is None else f" Beside it a {found.swap_test.sentence}."
         says.append(f"Decoding {target}: {found.words}; {found.why}.{beside}")
     if decoding:
         says.append(f"What is decoded is of these runs, {names[0]} and {names[1]}: another seed of either may differ.")

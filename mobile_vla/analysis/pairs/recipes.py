@@ -71,7 +71,7 @@ def compare_recipes(pairs: Sequence[Sequence[Difference]], names: tuple[str, str
         names=names,
         apart=apart,
         exploratory=False,
-        swap=NOT_DONE,
+        swap_test=NOT_DONE,
     )
     return found.decide(p, 1)
 

@@ -28,7 +28,7 @@ def test_what_only_one_store_holds(tmp_path):
     assert {one.verdict for one in found.values()} == {"left better"}
     turned = differences(empty, full)
     assert {one.verdict for one in turned.values()} == {"right better"}
-    swaps = [of["next action chunk"].swap for of in (found, turned)]
+    swaps = [of["next action chunk"].swap_test for of in (found, turned)]
     assert [one.p for one in swaps] == [0.01, 0.01]  # none of 99 exchanges
     assert swaps[0].value == pytest.approx(-swaps[1].value)
     assert swaps[0].value > 0.1
@@ -65,7 +65,7 @@ def test_a_store_with_itself_differs_in_nothing(tmp_path):
     found = differences(full, write_planted(tmp_path / "again", Wanted(swap=False)))
     assert [one.value for one in found.values()] == [0, 0]
     assert {one.verdict for one in found.values()} == {"alike"}
-    assert found["next action chunk"].swap.p == 1
+    assert found["next action chunk"].swap_test.p == 1
 
 
 def test_scores_that_are_known_change_nothing(tmp_path):
