@@ -134,13 +134,13 @@ class Refits:
     def _r2(self, kernel: Float[np.ndarray, "N N"]) -> float:
         maker = self._maker(kernel)
         left = maker @ self.values
-        base, cross, gain = np.zeros((3, self.held.num_deals, self.held.num_episodes))
-        for fold, counted, before in zip(self.held.folds, self.counted, self.bases, strict=True):
-            gained = before - np.linalg.solve(maker[np.ix_(fold.rows, fold.rows)], left[fold.rows]) * counted
-            for total, one in ((base, before**2), (cross, before * gained), (gain, gained**2)):
-                total[fold.deal, fold.episodes] = fold.sum(one).sum(axis=1)
-        sums = Products(base[..., None], cross[None, ..., None], gain[None, ..., None])
-        return float(choose(sums, self.held.folds)[0].r2[0])
+        sums = np.zeros((3, self.held.num_deals, self.held.num_episodes))
+        for fold, counted, base in zip(self.held.folds, self.counted, self.bases, strict=True):
+            gained = base - np.linalg.solve(maker[np.ix_(fold.rows, fold.rows)], left[fold.rows]) * counted
+            of_row = [product.sum(axis=1) for product in (base**2, base * gained, gained**2)]
+            sums[:, fold.deal, fold.episodes] = fold.sum(np.stack(of_row, axis=1)).T
+        base, cross, gain = sums[..., None]
+        return float(choose(Products(base, cross[None], gain[None]), self.held.folds)[0].r2[0])
 
     def _maker(self, kernel: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
         """Q of `held_out`: what a ridge at the penalty leaves of the targets."""
