@@ -13,7 +13,9 @@ and
 or, where 20 exchanges have reached |theta|, 20 / exchanges drawn (`permuting.draw`). Whichever episodes are exchanged,
 training sets are made anew and share their episodes as the true ones do: what makes errors of one training set alike,
 and the factor 1.5 in the t necessary, is in the null too. The rotation is fitted once, to the contexts as they are, so
-that the exchange is not exact; `docs/validation.md` has its size.
+that the exchange is not exact. Simulated at 40 episodes (`validation/second/models.py`, 200 pairs, 95 % Wilson): of
+equal models p <= .05 in 7.5 % (4.6 to 12.0; .01 in 3.5 %), so that a size of 5 % is neither shown nor refuted; of
+models that differ by .12, p <= .05 in 36.5 % (30 to 43), where the t finds 21 %.
 
 To be affordable: at most 100 episodes, few deals, and one penalty, which both stores' own fits chose most often.
 """
