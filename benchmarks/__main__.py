@@ -20,6 +20,7 @@ from benchmarks import (  # noqa: E402
     start_up,
     steps,
     store_memory,
+    variants,
 )
 from benchmarks.table import Line, describe_machine, format_table, save  # noqa: E402
 
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "heads": cached_contexts.run_heads,
     "probe_cost_tiny": probe_cost.run_tiny,
     "probe_cost_middle": probe_cost.run_middle,
+    "variants": variants.run,
     "store_memory": store_memory.run,
     "start_up": start_up.run,
     "compiled_step": compiled_step.run,

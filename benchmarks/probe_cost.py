@@ -66,10 +66,10 @@ def _validate(
     """With several plans, also what the rows cost and what the store costs."""
     rows = {name: _count_rows(setting, plan) for name, plan in plans.items()}
     names = {name: f"contexts stored: {name} ({count})" for name, count in rows.items()}
-    variants: dict[str, Variant] = {OFF: _in_new_folder(folder, lambda out: setting.validate(out, None))}
+    variants: dict[str, Variant] = {OFF: in_new_folder(folder, lambda out: setting.validate(out, None))}
     for name, plan in plans.items():
         config = ProbeCallbackConfig(plan=plan)
-        variants[names[name]] = _in_new_folder(folder, lambda out, config=config: setting.validate(out, config))
+        variants[names[name]] = in_new_folder(folder, lambda out, config=config: setting.validate(out, config))
     timings = alternate(variants, rounds=ROUNDS, limit_s=limit_s, threads=threads)
     lines = _compare(timings, OFF)
     if FEW in plans:
@@ -83,8 +83,20 @@ def _validate(
 
 def _probe(setting: Setting, folder: Path, limit_s: float, threads: int) -> list[Line]:
     """`mobile-vla probe`, from opening the store to completing it, beside the forward passes that it consists of."""
-    training, plan = setting.training, PlanConfig()
-    subject = Subject(
+    plan = PlanConfig()
+    prepared = ContextProbe.prepare(ProbeConfig(plan=plan), subject_of(setting), folder)
+    name = f"probe, {_count_rows(setting, plan)} rows stored"
+    variants: dict[str, Variant] = {
+        FORWARD: lambda: _run_alone(setting, plan),
+        name: in_new_folder(folder, lambda out: time_probe(prepared, out)),
+    }
+    return _compare(alternate(variants, rounds=ROUNDS, limit_s=limit_s, threads=threads), FORWARD)
+
+
+def subject_of(setting: Setting) -> Subject:
+    """What `mobile-vla probe` would open of a run with this policy."""
+    training = setting.training
+    return Subject(
         config=training.config,
         machine=training.machine,
         data=training.data,
@@ -95,16 +107,9 @@ def _probe(setting: Setting, folder: Path, limit_s: float, threads: int) -> list
         trained=True,
         run={"folder": None, "checkpoint": None, "epoch": None, "step": None},
     )
-    prepared = ContextProbe.prepare(ProbeConfig(plan=plan), subject, folder)
-    name = f"probe, {_count_rows(setting, plan)} rows stored"
-    variants: dict[str, Variant] = {
-        FORWARD: lambda: _run_alone(setting, plan),
-        name: _in_new_folder(folder, lambda out: _time_probe(prepared, out)),
-    }
-    return _compare(alternate(variants, rounds=ROUNDS, limit_s=limit_s, threads=threads), FORWARD)
 
 
-def _time_probe(prepared: ContextProbe, out: Path) -> Took:
+def time_probe(prepared: ContextProbe, out: Path) -> Took:
     watch = Stopwatch()
     prepared.run(out)
     return watch.stop()
@@ -135,7 +140,7 @@ def _count_rows(setting: Setting, plan: PlanConfig) -> int:
     return make_plan(setting.training.data.episodes("validation"), plan).num_rows
 
 
-def _in_new_folder(parent: Path, work: Callable[[Path], Took]) -> Variant:
+def in_new_folder(parent: Path, work: Callable[[Path], Took]) -> Variant:
     """`work` times itself: the folder's making and removal are not its own."""
 
     def run() -> Took:
