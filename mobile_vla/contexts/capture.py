@@ -59,6 +59,7 @@ class Captured:
         self._kept: dict[str, Tensor] = {}
         self._given: Mapping[str, Tensor] = {}
         self._running = False
+        self._first = 0  # position of each sequence that the text decoder runs first
 
     def take(self, batch: Batch, places: Places | None = None) -> dict[str, Tensor]:
         """Tap name -> (R, ...), one row for each of the places, on the policy's device; once a forward pass.
@@ -92,6 +93,8 @@ class Captured:
         """A forward pass begins; what the batch brings along is read from the batch."""
         batch = kwargs["batch"] if "batch" in kwargs else args[0]
         self._batch, self._kept, self._running = batch, dict(self._given), True
+        prefix = kwargs.get("prefix")
+        self._first = 0 if prefix is None else prefix.length
         self._given = {}
         for tap in self.taps:
             if tap.name in self._kept:
@@ -139,7 +142,7 @@ class Captured:
         assert self._batch is not None
         backbone, text_mask = self.policy.backbone, self._batch.text_mask[self._batch.pair_text]
         action, length = backbone.layout.ends(backbone.num_image_tokens, text_mask)
-        return Extent(length, action)
+        return Extent(length - self._first, action - self._first)
 
 
 def _num_rows(batch: Batch) -> dict[str, tuple[int, ...]]:

@@ -61,6 +61,11 @@ class Tap:
     reduction: str
     reads: Literal["output", "input"] = "output"
 
+    @property
+    def reads_image_part(self) -> bool:
+        """Whether a row is made of the decoder's states at image tokens too, and not only of those behind them."""
+        return self.rows == "pair" and self.reduction not in ("action_token", "last")
+
 
 FIXED = {
     "context": Tap(name="context", path="head", rows="window", reduction="whole", reads="input"),

@@ -24,6 +24,7 @@ from mobile_vla.models import decoder
 from mobile_vla.models.activation import use_quick_gelu
 from mobile_vla.models.layouts import LAYOUTS, Sequence
 from mobile_vla.models.lora import AdapterConfig, apply_adapters
+from mobile_vla.models.prefix import Prefix, Recording
 from mobile_vla.preprocessing import Preprocessing, PreprocessingName
 
 RANDOM = "random"
@@ -150,11 +151,12 @@ class Kosmos2Backbone(nn.Module):
         pair_frame: Int[Tensor, " P"],
         pair_text: Int[Tensor, " P"],
         hidden: Bool[Tensor, "P L"] | None = None,
+        prefix: Recording | Prefix | None = None,
     ) -> Float[Tensor, "P D"]:
         """The context of each (frame, text) pair; `hidden` image tokens are there, but masked in every attention.
 
         While training, only what the context needs is computed (see `decoder`). Otherwise the whole decoder runs, so
-        that every module of it can be watched.
+        that every module of it can be watched; of its sequence, what stands behind the `prefix`.
         """
         with self.autocast():
             sequence = self._assemble(image_tokens[pair_frame], text_ids, text_mask, pair_text, hidden)
@@ -162,10 +164,14 @@ class Kosmos2Backbone(nn.Module):
                 needed = self._up_to_action(sequence)
                 states = decoder.embed(self.text, needed.embeddings)
                 return decoder.finish(self.text, states, needed.mask, needed.action_position)
+            first = 0 if prefix is None else prefix.length
             states = self.model.text_model(
-                inputs_embeds=sequence.embeddings, attention_mask=sequence.mask.long(), use_cache=False
-            ).last_hidden_state  # (P, N, D)
-        return states[torch.arange(states.shape[0], device=states.device), sequence.action_position]
+                inputs_embeds=sequence.embeddings[:, first:],
+                attention_mask=sequence.mask.long(),
+                past_key_values=prefix,
+                use_cache=False,
+            ).last_hidden_state  # (P, N - first, D)
+        return states[torch.arange(states.shape[0], device=states.device), sequence.action_position - first]
 
     def frozen_states(
         self,

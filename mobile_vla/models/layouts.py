@@ -38,12 +38,16 @@ class Layout:
     behind_action: tuple[str, ...]
     over_text: bool = False
 
+    def start_of_text(self, num_image_tokens: int) -> int:
+        """Position of the first token behind the image part; what comes before it is the same whatever the text says,
+        unless image tokens stand `over_text`."""
+        return len(self.before_image) + num_image_tokens + len(self.behind_image)
+
     def ends(
         self, num_image_tokens: int, text_mask: Bool[Tensor, "P T"]
     ) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
         """Where each sequence's action token stands, and how long the sequence is without its padding."""
-        start = len(self.before_image) + num_image_tokens + len(self.behind_image)
-        lengths = text_mask.sum(1)
+        start, lengths = self.start_of_text(num_image_tokens), text_mask.sum(1)
         action_position = start + (torch.clamp(lengths - num_image_tokens, min=0) if self.over_text else lengths)
         return action_position, action_position + 1 + len(self.behind_action)
 

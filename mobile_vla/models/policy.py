@@ -13,6 +13,7 @@ from mobile_vla.models.kosmos2 import BackboneConfig, Kosmos2Backbone
 from mobile_vla.models.loading import Source, load_model
 from mobile_vla.models.lora import AdapterConfig
 from mobile_vla.models.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
+from mobile_vla.models.prefix import Prefix, Recording
 from mobile_vla.preprocessing import Preprocessing
 
 ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D)
@@ -50,15 +51,17 @@ class Policy(nn.Module):
         policy.base_fingerprint = base
         return policy.eval()
 
-    def forward(self, batch: Batch, edit: ContextEdit | None = None) -> Float[Tensor, "S W C A"]:
+    def forward(
+        self, batch: Batch, edit: ContextEdit | None = None, prefix: Recording | Prefix | None = None
+    ) -> Float[Tensor, "S W C A"]:
         """Normalised actions, one chunk for each window position; `edit` changes what the head reads."""
-        contexts = self.contexts(batch)
+        contexts = self.contexts(batch, prefix)
         if edit is not None:
             contexts = edit(contexts)
         return self.head(gather_windows(contexts, batch.windows))
 
-    def contexts(self, batch: Batch) -> Float[Tensor, "P D"]:
-        """One context a pair, from the deepest that the batch holds."""
+    def contexts(self, batch: Batch, prefix: Recording | Prefix | None = None) -> Float[Tensor, "P D"]:
+        """One context a pair, from the deepest that the batch holds; the decoder does not run the `prefix` again."""
         if batch.contexts is not None:
             return batch.contexts
         if batch.states is not None:
@@ -68,7 +71,7 @@ class Policy(nn.Module):
             assert batch.frames is not None, "a batch holds frames, image tokens or contexts"
             tokens = self.backbone.image_tokens(self.preprocessing(batch.frames))  # (U, L, D)
         return self.backbone.decode(
-            tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text, self._hidden(batch)
+            tokens, batch.text_ids, batch.text_mask, batch.pair_frame, batch.pair_text, self._hidden(batch), prefix
         )
 
     def _hidden(self, batch: Batch) -> Bool[Tensor, "P L"] | None:

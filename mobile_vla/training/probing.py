@@ -109,17 +109,17 @@ def probe(
             mean = mean_context(policy, assembler, plan, batch_size, check)
         with capture(policy, [*taps, PREDICTED]) as captured, remember_frames(policy, captured) as memory:
             for passes in batches:
-                memory.forget()
+                memory.expect(len(passes))
                 for requests in passes:
                     asking = time.perf_counter()
                     batch = assembler(requests)
                     pace.waiting_s += time.perf_counter() - asking
                     pace.windows += batch.num_windows
                     lost = lost_windows(batch, assembler.episodes, requests)
-                    batch = memory.feed(batch).to(device)
-                    policy(batch, edit_contexts(batch, subspaces, mean))
-                    if requests is not passes[-1]:
-                        memory.keep(batch)
+                    batch, prefix = memory.feed(batch)
+                    batch = batch.to(device)
+                    policy(batch, edit_contexts(batch, subspaces, mean), prefix=prefix)
+                    memory.keep(batch)
                     rows = collect(captured, batch, plan.frames, lost, requests)
                     counts = torch.tensor([len(rows_for(request)) for request in requests])
                     assert len(rows.ids) == counts[~lost].sum(), f"{len(rows.ids)} rows of {counts[~lost].sum()}"

@@ -39,20 +39,21 @@ def test_taps_hold_what_they_hold_without(bench, passes):
         lambda module, args, kwargs: ran.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     with hook, capture(policy, [*taps, PREDICTED]) as captured, remember_frames(policy, captured) as memory:
+        memory.expect(len(passes) + 1)
         for number, batch in enumerate(passes):
             policy(batch)
             expected = captured.take(batch)
             ran.clear()
-            fed = memory.feed(batch)
-            policy(fed)
+            fed, prefix = memory.feed(batch)
+            policy(fed, prefix=prefix)
             memory.keep(fed)
             found = captured.take(fed)
             assert ran == ([] if number in (1, 3, 4) else [len(batch.frame_id)])
             assert found.keys() == expected.keys()
             for name, values in expected.items():
                 torch.testing.assert_close(found[name], values, atol=2e-5, rtol=0, msg=f"{name} of pass {number}")
-        memory.forget()
-        assert memory.feed(passes[0]) is passes[0]
+        memory.expect(2)
+        assert memory.feed(passes[0])[0] is passes[0]
 
 
 @torch.no_grad()
@@ -63,9 +64,10 @@ def test_what_is_given_holds_for_one_pass(bench, passes):
         capture(policy, resolve_taps(policy, ["pixels"])) as captured,
         remember_frames(policy, captured) as memory,
     ):
+        memory.expect(3)
         policy(passes[0])
         memory.keep(passes[0])
-        fed = memory.feed(passes[1])
+        fed, _ = memory.feed(passes[1])
         policy(fed)
         assert captured.take(fed)["pixels"].any()
         with pytest.raises(UserError, match="pixels cannot be had where image tokens come from a cache"):
