@@ -17,7 +17,7 @@ from mobile_vla.batch import Batch
 from mobile_vla.data.features import FeatureFiles, FeatureReader
 from mobile_vla.data.frames import FrameSource
 from mobile_vla.data.opening import BrokenEpisode, printable
-from mobile_vla.data.plan import PlannedBatch
+from mobile_vla.data.plan import BatchPlan, PlannedBatch
 from mobile_vla.data.requests import Pairs, Shown, WindowRequest
 from mobile_vla.data.schema import Episode
 from mobile_vla.data.stills import Still
@@ -76,6 +76,10 @@ class BatchAssembler:
             for starts in [self.windows.starts(self.episodes[span.episode].num_frames)]
             for i in range(span.first, span.first + span.count)
         ]
+
+    def batches(self, plan: BatchPlan) -> list[list[WindowRequest]]:
+        """The windows of a plan's first epoch, batch by batch."""
+        return [self.requests(planned) for planned in plan.batches(0)]
 
     def __call__(self, requests: Sequence[WindowRequest], denominator: int | None = None) -> Batch:
         """One batch of the requested windows, in their order."""

@@ -1,20 +1,20 @@
-"""A policy on the windows of a plan: as recorded, and under interventions, in one pass over each batch.
+"""A policy on windows: as recorded, and under interventions, which are run beside them batch by batch.
 
-An intervention asks for the same windows with another text or another episode's frames. It adds pairs to the batch,
-so image tokens are shared and nothing but the decoder runs again.
+An intervention asks for the same windows with another text or another episode's frames. What the windows as recorded
+have made of a frame is shared (`frame_memory`): another text costs its own tokens alone.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from mobile_vla.batch import OWN, Batch
+from mobile_vla.batch import OWN
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest
-from mobile_vla.data.plan import BatchPlan
 from mobile_vla.models.policy import Policy
+from mobile_vla.training.frame_memory import remember_frames
 from mobile_vla.training.metrics import EpisodeSums
 
 Intervention = Callable[[WindowRequest], WindowRequest | None]  # None: this window cannot be changed that way
@@ -41,44 +41,40 @@ class Pace:
 def evaluate(
     policy: Policy,
     assembler: BatchAssembler,
-    plan: BatchPlan,
+    batches: Sequence[Sequence[WindowRequest]],
     sums: EpisodeSums,
     interventions: Mapping[str, Intervention] | None = None,
     progress: Callable[[int, int], None] | None = None,
     pace: Pace | None = None,
 ) -> dict[str, np.ndarray]:
-    """Tables of sums by episode (see `EpisodeSums`), under `own` and under each intervention's name."""
+    """Tables of sums by episode (see `EpisodeSums`), under `own` and under each intervention's name.
+
+    batches  windows as recorded, those that are run together
+    """
     pace = pace or Pace()
     begun = time.perf_counter()
     device = policy.backbone.action_token.device
     sums.to(device)  # a trainer that has finished leaves it on the CPU
-    names = [OWN, *(interventions or {})]
-    tables = {name: torch.zeros_like(sums.table) for name in names}
+    tables = {name: torch.zeros_like(sums.table) for name in (OWN, *(interventions or {}))}
     was_training = policy.training
     policy.eval()
-    total = plan.num_batches()
-    for done, planned in enumerate(plan.batches(0), start=1):
-        own = assembler.requests(planned)
-        asked: dict[str, list[WindowRequest]] = {OWN: own}
-        for name, change in (interventions or {}).items():
-            changed = [change(request) for request in own]
-            asked[name] = [replace(request, variant=name) for request in changed if request is not None]
-        asking = time.perf_counter()
-        batch = assembler([request for requests in asked.values() for request in requests])
-        pace.waiting_s += time.perf_counter() - asking
-        pace.windows += batch.num_windows
-        batch = batch.to(device)
-        predicted = policy(batch)
-        first = 0
-        for name, requests in asked.items():
-            rows = slice(first, first + len(requests))
-            first = rows.stop
-            if requests:
+    with remember_frames(policy) as memory:
+        for done, own in enumerate(batches, start=1):
+            passes = _changed(own, interventions or {})
+            memory.expect(len(passes))
+            for name, requests in passes.items():
+                asking = time.perf_counter()
+                batch = assembler(requests)
+                pace.waiting_s += time.perf_counter() - asking
+                pace.windows += batch.num_windows
+                batch, prefix = memory.feed(batch)
+                batch = batch.to(device)
                 sums.reset()
-                sums.update(predicted[rows], windows_of(batch, rows))
+                sums.update(policy(batch, prefix=prefix), batch)
+                memory.keep(batch)
                 tables[name] += sums.table
-        if progress:
-            progress(done, total)
+            if progress:
+                progress(done, len(batches))
     sums.reset()
     policy.train(was_training)
     found = {name: table.cpu().double().numpy() for name, table in tables.items()}
@@ -86,6 +82,13 @@ def evaluate(
     return found
 
 
-def windows_of(batch: Batch, rows: slice) -> Batch:
-    """The same pairs, fewer windows."""
-    return replace(batch, windows=batch.windows[rows], chunks=batch.chunks[rows], chunk_mask=batch.chunk_mask[rows])
+def _changed(
+    own: Sequence[WindowRequest], interventions: Mapping[str, Intervention]
+) -> dict[str, Sequence[WindowRequest]]:
+    """The windows as recorded, and those of each intervention that can be changed so."""
+    passes: dict[str, Sequence[WindowRequest]] = {OWN: own}
+    for name, change in interventions.items():
+        changed = [replace(request, variant=name) for window in own if (request := change(window)) is not None]
+        if changed:
+            passes[name] = changed
+    return passes

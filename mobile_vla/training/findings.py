@@ -74,7 +74,8 @@ def measure(
     plan, dependence = plan_effects(data, part, training)
     report = None if progress is None else lambda done, total: progress("measuring effects", done, total)
     assembler = data.assembler(data.episodes(part), from_features=True)
-    tables = evaluate(policy, assembler, data.plan(part), sums, plan.interventions(), report, pace)
+    batches = assembler.batches(data.plan(part))
+    tables = evaluate(policy, assembler, batches, sums, plan.interventions(), report, pace)
     return Measured(
         sums=sums,
         own=tables[OWN],

@@ -27,13 +27,17 @@ def setting(lab):
     return policy, data, episodes, plan
 
 
+def batches(data, part="validation"):
+    return data.assembler(data.episodes(part)).batches(data.plan(part))
+
+
 def test_own_equals_window_by_window(lab, setting):
     policy, data, episodes, _ = setting
     sums, alone = lab.make_sums(episodes), lab.make_sums(episodes)
-    tables = evaluate(policy, data.assembler(episodes), data.plan("validation"), sums)
+    tables = evaluate(policy, data.assembler(episodes), batches(data), sums)
     assembler = data.assembler(episodes)
-    for planned in data.plan("validation").batches(0):
-        for request in assembler.requests(planned):
+    for requests in batches(data):
+        for request in requests:
             batch = assembler([request])
             with torch.no_grad():
                 alone.update(policy(batch), batch)
@@ -43,16 +47,14 @@ def test_own_equals_window_by_window(lab, setting):
 
 def test_interventions_equal_data_changed_beforehand(lab, setting):
     policy, data, episodes, plan = setting
-    tables = evaluate(
-        policy, data.assembler(episodes), data.plan("validation"), lab.make_sums(episodes), plan.interventions()
-    )
+    tables = evaluate(policy, data.assembler(episodes), batches(data), lab.make_sums(episodes), plan.interventions())
     assert tables.keys() == {OWN, SWAP, PARAPHRASE, DONOR}
     for name in (SWAP, PARAPHRASE):
         changed = [
             replace(episode, instruction=text or episode.instruction)
             for episode, text in zip(episodes, plan.texts[name], strict=True)
         ]
-        expected = evaluate(policy, data.assembler(changed), data.plan("validation"), lab.make_sums(episodes))[OWN]
+        expected = evaluate(policy, data.assembler(changed), batches(data), lab.make_sums(episodes))[OWN]
         there = np.array([text is not None for text in plan.texts[name]])
         np.testing.assert_allclose(tables[name][there], expected[there], rtol=1e-4, atol=1e-4)
         assert not tables[name][~there].any()
@@ -70,7 +72,7 @@ def test_interventions_equal_data_changed_beforehand(lab, setting):
 
     assembler = data.assembler(episodes)
     assembler.frames = Donated()
-    expected = evaluate(policy, assembler, data.plan("validation"), lab.make_sums(episodes))[OWN]
+    expected = evaluate(policy, assembler, batches(data), lab.make_sums(episodes))[OWN]
     there = np.array([i in plan.donors for i in range(len(episodes))])  # five episodes: one is left over
     assert there.sum() == 4
     np.testing.assert_allclose(tables[DONOR][there], expected[there], rtol=1e-4, atol=1e-4)
@@ -82,8 +84,7 @@ def test_dropout_is_off_and_modes_and_sums_are_put_back(lab, setting):
     sums = lab.make_sums(episodes)
     policy.train()
     first, second = (
-        evaluate(policy, data.assembler(episodes), data.plan("validation"), sums, plan.interventions())
-        for _ in range(2)
+        evaluate(policy, data.assembler(episodes), batches(data), sums, plan.interventions()) for _ in range(2)
     )
     assert policy.training
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -100,7 +101,7 @@ def test_interventions_share_the_image_tokens(lab, setting):
     )
     texts = {name: change for name, change in plan.interventions().items() if name != DONOR}
     for interventions in ({}, texts):
-        evaluate(policy, data.assembler(episodes), data.plan("validation"), lab.make_sums(episodes), interventions)
+        evaluate(policy, data.assembler(episodes), batches(data), lab.make_sums(episodes), interventions)
     hook.remove()
     half = len(seen) // 2
     assert seen[:half] == seen[half:]

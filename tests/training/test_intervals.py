@@ -104,7 +104,8 @@ def test_intervals_of_a_policy_are_those_of_its_numbers(lab):
     data = lab.make_data(lab.make_episodes(16), num_validation=8)
     sums = lab.make_sums(data.episodes("validation"))
     policy = lab.make_policy()
-    own = evaluate(policy, data.assembler(data.episodes("validation")), data.plan("validation"), sums)[OWN]
+    assembler = data.assembler(data.episodes("validation"))
+    own = evaluate(policy, assembler, assembler.batches(data.plan("validation")), sums)[OWN]
     baselines = baseline_tables(data, "validation", sums, data.episodes("train"))
     found, summary = find_intervals(sums, own, baselines), sums.summary(own)
     for name in ("loss", "rmse", "sign_accuracy", "displacement_error"):
