@@ -7,6 +7,7 @@ from mobile_vla.data.dataset import DataConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.cache_plan import CacheConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
+from mobile_vla.training.callbacks.effects import EffectsConfig
 from mobile_vla.training.callbacks.figures import FiguresConfig
 from mobile_vla.training.callbacks.guard import GuardConfig
 from mobile_vla.training.callbacks.probe import ProbeCallbackConfig
@@ -22,6 +23,7 @@ class CallbacksConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     early_stopping: EarlyStoppingConfig | None = None
     guard: GuardConfig = field(default_factory=GuardConfig)
+    effects: EffectsConfig | None = field(default_factory=EffectsConfig)
     figures: FiguresConfig | None = field(default_factory=FiguresConfig)
     probe: ProbeCallbackConfig | None = None
 

@@ -37,6 +37,7 @@ from mobile_vla.models.tokenizer import Prompter
 from mobile_vla.training.cache_plan import CachePlan, describe_plan, find_usable, plan_cache
 from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
 from mobile_vla.training.callbacks.compiled import CompiledLayers, check_compiler
+from mobile_vla.training.callbacks.effects import EffectCurves
 from mobile_vla.training.callbacks.epoch_loss import EpochLoss
 from mobile_vla.training.callbacks.faults import FaultKeeper
 from mobile_vla.training.callbacks.figures import Figures
@@ -336,6 +337,8 @@ class Training:
             found.append(StopAfterTime(limits.max_time))
         if config.early_stopping is not None:
             found.append(StopWithoutProgress(config.early_stopping))
+        if config.effects is not None and config.effects.episodes:
+            found.append(EffectCurves(config.effects, self.data, self.config.optimization.huber_delta))
         if config.figures is not None:
             episodes = self.data.episodes("validation")
             every = max(len(episodes) // config.figures.windows, 1)

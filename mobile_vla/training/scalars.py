@@ -12,7 +12,10 @@ CHART_LAYOUT = {  # TensorBoard's custom scalars: what belongs into one chart
         "RMSE by component": ["Multiline", ["^val_component/rmse_.*"]],
         "RMSE by horizon": ["Multiline", ["^val_horizon/rmse_.*"]],
     },
-    "effects": {"of instruction and image": ["Multiline", ["^effect/.*"]]},
+    "effects": {
+        "while training, on some episodes": ["Multiline", ["^effects/.*"]],
+        "of instruction and image": ["Multiline", ["^effect/.*"]],
+    },
 }
 HPARAMS = (  # what runs may differ in; a board's tab shows those in which they do
     "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",

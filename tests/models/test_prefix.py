@@ -1,4 +1,4 @@
-"""Pairs that run their own tokens alone, behind what other pairs of their frames have left, give what they give whole."""
+"""Pairs that run their own tokens alone, behind what other pairs of their frames have left, give what they give."""
 
 import pytest
 import torch

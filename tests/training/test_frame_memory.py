@@ -44,13 +44,12 @@ def test_taps_hold_what_they_hold_without(bench, passes, more):
     policy, taps = bench.policy, resolve_taps(bench.policy, [*NAMES, *more])
     ran, lengths = [], []
     vision, text = policy.backbone.model.vision_model, policy.backbone.model.text_model
-    seen = [
-        vision.register_forward_pre_hook(
-            lambda _, args, given: ran.append(len(given["pixel_values"])), with_kwargs=True
-        ),
-        text.register_forward_pre_hook(
-            lambda _, args, given: lengths.append(given["inputs_embeds"].shape[1]), with_kwargs=True
-        ),
+    hooks = [
+        module.register_forward_pre_hook(lambda _, args, given, see=see: see(given), with_kwargs=True)
+        for module, see in (
+            (vision, lambda given: ran.append(len(given["pixel_values"]))),
+            (text, lambda given: lengths.append(given["inputs_embeds"].shape[1])),
+        )
     ]
     with capture(policy, [*taps, PREDICTED]) as captured, remember_frames(policy, captured) as memory:
         memory.expect(len(passes) + 1)
@@ -70,7 +69,7 @@ def test_taps_hold_what_they_hold_without(bench, passes, more):
                 torch.testing.assert_close(found[name], values, atol=2e-5, rtol=0, msg=f"{name} of pass {number}")
         memory.expect(2)
         assert memory.feed(passes[0])[0] is passes[0]
-    for hook in seen:
+    for hook in hooks:
         hook.remove()
 
 

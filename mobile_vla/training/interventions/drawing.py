@@ -99,6 +99,20 @@ def pair_donors(episodes: Sequence[Episode], meanings: Meanings, seed: int) -> t
     return both_ways(pairs), both_ways([*pairs, *others])
 
 
+def draw_units(episodes: Sequence[Episode], donors: Donors, count: int, seed: int = SEED) -> list[tuple[int, ...]]:
+    """At most `count` episodes, by index: pairs that lend each other their images, then episodes without a partner."""
+    ids = [episode.id for episode in episodes]
+    pairs = [(i, j) for i, j in donors.items() if ids[i] < ids[j]]
+    alone = [(i,) for i in range(len(ids)) if i not in donors]
+    found: list[tuple[int, ...]] = []
+    for units in (pairs, alone):
+        by_id = sorted(units, key=lambda unit: ids[unit[0]])
+        for place in draw_for(seed, "units").permutation(len(units)):
+            if sum(map(len, found)) + len(by_id[place]) <= count:
+                found.append(by_id[place])
+    return found
+
+
 def choose_nearest(own: str, others: Sequence[str] | set[str], length: Length, rng: np.random.Generator) -> str | None:
     """One of the texts whose length is nearest to the own one's."""
     if not others:
