@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mobile_vla.training.callbacks.effects import EffectCurves, EffectsConfig
 from tests.training import conftest as lab
 
 
@@ -32,7 +33,8 @@ def main(folder: Path, batch_size: int, world: int) -> None:
     module = lab.make_module(policy, data, max_epochs=2)
     gradients = FirstGradients()
     strategy = "ddp" if world > 1 else "auto"
-    trainer = lab.make_trainer(folder, max_epochs=2, devices=world, strategy=strategy, callbacks=[gradients])
+    effects = EffectCurves(EffectsConfig(), data, delta=1.0)
+    trainer = lab.make_trainer(folder, max_epochs=2, devices=world, strategy=strategy, callbacks=[gradients, effects])
     trainer.fit(module, data)
     result = {
         "weights": {name: weight.detach().clone() for name, weight in policy.trained().items()},

@@ -29,8 +29,10 @@ def train(lab, data, folder, followed=4):
     policy = lab.make_policy(lora={"dropout": 0.3})
     with torch.no_grad():
         for name, weight in policy.named_parameters():
-            if "lora_B" in name:  # a fresh policy hardly sees its inputs
+            if "lora_B" in name:
                 weight.normal_(0, 0.3)
+            elif "head" in name:  # a fresh one hardly looks at its contexts
+                weight.mul_(4)
     module = lab.make_module(policy, data, max_epochs=2)
     curves = [EffectCurves(EffectsConfig(episodes=followed), data, 1.0, said.append)] if followed else []
     trainer = lab.make_trainer(
