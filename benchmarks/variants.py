@@ -14,6 +14,7 @@ from benchmarks.probe_cost import EPISODE_A_BATCH, TINY, in_new_folder, subject_
 from benchmarks.setting import Setting
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, alternate
+from mobile_vla.contexts.plans import PlanConfig
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
 from mobile_vla.training.interventions.catalog import Spec, Variant
@@ -22,6 +23,7 @@ from mobile_vla.training.probing import list_rows
 
 TEXTS = ("swap", "paraphrase", "empty", "shuffle")
 REVERSED = "reversed"
+THERE = 40  # episodes to choose from: with few, no two texts are known to mean the same
 ROUNDS = 12  # at most; the limit of seconds comes first
 ASKED = "<= 2.0"
 
@@ -30,16 +32,17 @@ def run(limit_s: float, threads: int) -> list[Line]:
     """A third of the time for the tiny model."""
     return [
         *measure("tiny", TINY, 40, limit_s / 3, threads),
-        *measure("166 M, bf16", EPISODE_A_BATCH, 2, limit_s * 2 / 3, threads),
+        *measure("166 M, bf16", EPISODE_A_BATCH, 1, limit_s * 2 / 3, threads),
     ]
 
 
 def measure(name: str, overrides: Sequence[str], episodes: int, limit_s: float, threads: int) -> list[Line]:
     """name: of the model, in the lines; episodes: that are probed."""
     with tempfile.TemporaryDirectory() as folder:
-        subject = subject_of(Setting.prepare(Path(folder), overrides, episodes))
-        plain = ContextProbe.prepare(ProbeConfig(), subject, Path(folder))
-        varied = with_reversed(ContextProbe.prepare(ProbeConfig(variants=TEXTS), subject, Path(folder)))
+        subject = subject_of(Setting.prepare(Path(folder), overrides, THERE))
+        config = ProbeConfig(plan=PlanConfig(episodes=episodes))
+        plain = ContextProbe.prepare(config, subject, Path(folder))
+        varied = with_reversed(ContextProbe.prepare(replace(config, variants=TEXTS), subject, Path(folder)))
         one, six = (f"{name}: {what}, {len(probe.rows)} rows" for what, probe in _named(plain, varied))
         probes = {
             one: in_new_folder(Path(folder), lambda out: time_probe(plain, out)),

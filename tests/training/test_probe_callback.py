@@ -33,7 +33,8 @@ class Watch(Callback):
         self.was_checked = False
         self._hook = None
 
-    def on_validation_start(self, trainer, module):
+    def on_validation_epoch_start(self, trainer, module):
+        """Behind the effects, which are measured when a validation starts."""
         self.outputs = []
         self._hook = module.policy.register_forward_hook(
             lambda policy, given, out: self.outputs.append((given[0], out))
