@@ -61,6 +61,10 @@ class Preprocessing:
 
     def __call__(self, frames: UInt8[Tensor, "N size size 3"]) -> Float[Tensor, "N 3 size size"]:
         """Scale to [0, 1], subtract the mean, divide by the standard deviation; float32, on the frames' device."""
-        mean = torch.tensor(self.mean, device=frames.device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(self.std, device=frames.device).view(1, 3, 1, 1) * 255
+        mean, std = (_make_there(values, frames.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std))
         return frames.permute(0, 3, 1, 2).float().sub_(mean).div_(std)
+
+
+def _make_there(values: tuple[float, ...], device: torch.device) -> Float[Tensor, " n"]:
+    """Made on the device: to send them there, a GPU would be waited for, and no CUDA graph can hold that."""
+    return torch.stack([torch.full((), value, device=device) for value in values])

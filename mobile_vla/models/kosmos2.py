@@ -80,6 +80,8 @@ class Kosmos2Backbone(nn.Module):
         self.model = model
         use_quick_gelu(model)
         self.special_ids = special_ids
+        # On the device: a GPU would be waited for in the midst of a step, were they sent there at every one.
+        self.register_buffer("_special", torch.tensor([*special_ids.values()], dtype=torch.int64), persistent=False)
         self.compute_dtype = torch.float32
         self.action_token = nn.Parameter(_new_action_token(model))
 
@@ -205,13 +207,18 @@ class Kosmos2Backbone(nn.Module):
         embed = self.model.get_input_embeddings()
         text = embed(text_ids)  # (I, T, D): each distinct text once
         return self.layout.assemble(
-            lambda tokens: embed(text_ids.new_tensor([self.special_ids[t] for t in tokens])),
+            lambda tokens: embed(self._special_of(tokens)),
             image_tokens.to(text.dtype),
             text[pair_text],
             text_mask[pair_text],
             self.action_token,
             hidden,
         )
+
+    def _special_of(self, tokens: tuple[str, ...]) -> Int[Tensor, " n"]:
+        """Their ids; tokens that stand together in a layout do so here, too."""
+        first = [*self.special_ids].index(tokens[0]) if tokens else 0
+        return self._special[first : first + len(tokens)]
 
     def _up_to_action(self, sequence: Sequence) -> Sequence:
         """Without what no context can see."""
@@ -260,9 +267,9 @@ def _new_action_token(model: Kosmos2Model) -> Float[Tensor, " D"]:
     """Random, as large as a word's embedding; never zeros, from which no gradient would tell its parts apart."""
     embeddings: Tensor = model.get_input_embeddings().weight  # pyright: ignore[reportAssignmentType]
     generator = torch.Generator().manual_seed(ACTION_TOKEN_SEED)
-    token = torch.randn(embeddings.shape[1], generator=generator)
+    token = torch.randn(embeddings.shape[1], generator=generator, device="cpu").to(embeddings.device)
     if embeddings.is_meta:
-        return token.to("meta")
+        return token
     return token * embeddings.detach().float().std()
 
 
