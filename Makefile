@@ -3,6 +3,12 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Where the GPU is: a Python with PyTorch; another page, or further words (--minutes 5, --small), for gpu-check.
+GPU_PYTHON ?= python3
+GPU_PAGE ?= docs/gpu.md
+GPU_WORDS ?=
+GPU_WHEELS := wheels/gpu
+GPU_SITE := $(CURDIR)/runs/gpu/site
 DEMO_DATA := runs/demo-episodes
 DEMO_FRESH := runs/demo-fresh-episodes
 DEMO := runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
@@ -40,8 +46,12 @@ test-slow: env ## run the tests that take minutes or gigabytes
 bench: env ## measure speed and memory, ours beside the lab's and upstream's, into runs/benchmarks; half an hour
 	$(BIN)/python -m benchmarks --out runs/benchmarks/found.json --figure runs/benchmarks/growth.png
 
-bench-gpu: env ## measure the full-size model's training step on a CUDA device, into runs/benchmarks; minutes
-	$(BIN)/python -m benchmarks.gpu --out runs/benchmarks/gpu.json
+gpu-wheels: env ## fetch what a bare machine with PyTorch lacks, into wheels/gpu (GPU_VERSION=3.12 GPU_THERE='numpy scipy' say what it has)
+	$(BIN)/python -m benchmarks.gpu.wheels $(if $(GPU_VERSION),--python $(GPU_VERSION)) --there '$(GPU_THERE)' --out $(GPU_WHEELS)
+
+gpu-check: ## measure what a GPU gives, into docs/gpu.md; at most 8 minutes, with PyTorch and wheels/gpu alone
+	test ! -d $(GPU_WHEELS) || $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $(GPU_SITE) $(GPU_WHEELS)/*.whl
+	PYTHONPATH=$(CURDIR):$(GPU_SITE) $(GPU_PYTHON) -m benchmarks.gpu --page $(GPU_PAGE) $(GPU_WORDS)
 
 validate: env ## simulate how often the verdicts are right, into docs/validation.md; four hours on 2 cores
 	$(BIN)/python -m validation --power mobile_vla/analysis/figures/power.json
@@ -62,4 +72,4 @@ wheel: env ## build the wheel into dist/
 clean: ## remove the environment and what builds leave, never runs
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: help env demo test test-slow bench bench-gpu validate validate-quick lint types wheel clean
+.PHONY: help env demo test test-slow bench gpu-wheels gpu-check validate validate-quick lint types wheel clean

@@ -20,11 +20,13 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
+from benchmarks.device import Device, find_device
 from benchmarks.setting import RESOLUTION, NoCheckpoints, Setting, prepare_training
 from benchmarks.steps import ON_CPU
 from benchmarks.table import Line
 from benchmarks.timing import Spread, Stopwatch
 from benchmarks.work import count_work
+from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.cache_plan import Wanted
@@ -59,11 +61,11 @@ def run_heads(limit_s: float, threads: int) -> list[Line]:
 class EpochTimes(pl.Callback):
     """Seconds of each epoch, without what validation follows."""
 
-    def __init__(self):
-        self.seconds: list[float] = []
+    def __init__(self, device: Device):
+        self.clocks, self.seconds = device.clocks, list[float]()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._watch = Stopwatch()
+        self._watch = Stopwatch(self.clocks)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.seconds.append(self._watch.stop().wall)
@@ -77,19 +79,21 @@ def measure(name: str, model: Sequence[str]) -> list[Line]:
         training = trainings[0]
         setting = Setting.of(training)
         lines = [Line.number(f"{name}: operations of all contexts, in those of a later epoch", bound(setting), "times")]
-        watch = Stopwatch()
-        features = fill(
-            replace(training.cache, wanted=_own_texts(training)),
-            training.config.cache,
-            setting.policy,
-            training.dataset.frames,
-        )
-        filling = watch.stop().wall
+        features, filling = fill_own(setting)
         for size, training in zip(BATCHES, trainings, strict=True):
             training.data.features = features
-            epochs = time_epochs(replace(setting, training=training), Path(folder))
+            epochs = time_epochs(replace(setting, training=training), Path(folder), LATER)
             lines += compare_epochs(f"{name}, {size} windows a step", filling + epochs[0], epochs[1:])
     return lines
+
+
+def fill_own(setting: Setting) -> tuple[FeatureFiles | None, float]:
+    """The cache of what is trained on, and the seconds that it took."""
+    training = setting.training
+    plan = replace(training.cache, wanted=own_texts(training))
+    watch = Stopwatch(find_device(training.machine.accelerator).clocks)
+    features = fill(plan, training.config.cache, setting.policy, training.dataset.frames)
+    return features, watch.stop().wall
 
 
 def bound(setting: Setting) -> float:
@@ -106,10 +110,11 @@ def bound(setting: Setting) -> float:
     return frames * computed / (training.data.plan("train").num_windows * trained)
 
 
-def time_epochs(setting: Setting, folder: Path) -> list[float]:
+def time_epochs(setting: Setting, folder: Path, later: int) -> list[float]:
     """Seconds of the first, and of each later one."""
-    training, times = setting.training, EpochTimes()
-    config = replace(training.config.trainer, max_epochs=1 + LATER, limit_val_batches=0)
+    training = setting.training
+    times = EpochTimes(find_device(training.machine.accelerator))
+    config = replace(training.config.trainer, max_epochs=1 + later, limit_val_batches=0)
     trainer = build_trainer(config, training.machine, folder, [times, NoCheckpoints()], [])
     trainer.fit(setting.module(), training.data)
     return times.seconds
@@ -119,8 +124,8 @@ def compare_epochs(name: str, first: float, later: Sequence[float]) -> list[Line
     ratio = Spread.of([first / seconds for seconds in later])
     return [
         Line.number(f"{name}: the first epoch", first, "s"),
-        Line(what=f"{name}: a later one", spread=Spread.of(later), unit="s", rounds=LATER),
-        Line(what=f"{name}: the first, in later ones", spread=ratio, unit="times", rounds=LATER, asked=ASKED),
+        Line(what=f"{name}: a later one", spread=Spread.of(later), unit="s", rounds=len(later)),
+        Line(what=f"{name}: the first, in later ones", spread=ratio, unit="times", rounds=len(later), asked=ASKED),
     ]
 
 
@@ -143,7 +148,7 @@ def measure_heads(overrides: Sequence[str], episodes: SynthConfig) -> list[Line]
     ]
 
 
-def _own_texts(training: Training) -> tuple[Wanted, ...]:
+def own_texts(training: Training) -> tuple[Wanted, ...]:
     """Of what is wanted, the training episodes with their own instruction, which is the first of each."""
     trained = {episode.id for episode in training.data.episodes("train")}
     return tuple(Wanted(one.episode, one.texts[:1]) for one in training.cache.wanted if one.episode.id in trained)

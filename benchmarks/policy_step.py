@@ -15,8 +15,9 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.device import find_device
 from benchmarks.setting import NoCheckpoints, Setting
-from benchmarks.timing import CLOCKS, GPU_CLOCKS, Stopwatch, Took
+from benchmarks.timing import Stopwatch, Took
 from benchmarks.upstream_step import WindowBatch
 from mobile_vla.batch import Batch
 from mobile_vla.data.requests import WindowRequest
@@ -31,7 +32,6 @@ class PolicyStep:
     """An optimizer step for each of `batches`, or with `accumulate` one for all of them.
 
     passes      over the batches that are timed, one behind the other as in training; what is told is their mean
-    peak_bytes  the GPU's memory at the last call's peak
     """
 
     def __init__(self, setting: Setting, batches: Sequence[Batch], accumulate: bool = False, passes: int = 1):
@@ -39,25 +39,19 @@ class PolicyStep:
         self.batches = list(batches)
         self.accumulate = accumulate
         self.passes = passes
-        self.peak_bytes = 0
 
     def __call__(self) -> Took:
         training = self.setting.training
-        count, on_gpu = len(self.batches), training.machine.accelerator == "gpu"
-        behind = (1 + self.passes) * count
-        watch = LastSteps(first=count, behind=behind, clocks=GPU_CLOCKS if on_gpu else CLOCKS)
+        count = len(self.batches)
+        clocks = find_device(training.machine.accelerator).clocks
+        watch = LastSteps(first=count, behind=(1 + self.passes) * count, clocks=clocks)
         parts = count if self.accumulate else 1
         config = replace(training.config.trainer, accumulate_grad_batches=parts, limit_val_batches=0)
-        if on_gpu:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
         with tempfile.TemporaryDirectory() as folder:
             trainer = build_trainer(config, training.machine, Path(folder), [watch, NoCheckpoints()], [])
             # A loader reads a list as its data set; each batch is whole already.
             batches = self.batches * (1 + self.passes)
             trainer.fit(self.setting.module(), DataLoader(batches, batch_size=None, collate_fn=_as_is))  # pyright: ignore
-        if on_gpu:
-            self.peak_bytes = torch.cuda.max_memory_reserved()
         assert watch.took is not None, "the Trainer has run all batches"
         return watch.took.share(self.passes)
 

@@ -64,7 +64,7 @@ def _validate(
     setting: Setting, folder: Path, plans: Mapping[str, PlanConfig], limit_s: float, threads: int
 ) -> list[Line]:
     """With several plans, also what the rows cost and what the store costs."""
-    rows = {name: _count_rows(setting, plan) for name, plan in plans.items()}
+    rows = {name: count_rows(setting, plan) for name, plan in plans.items()}
     names = {name: f"contexts stored: {name} ({count})" for name, count in rows.items()}
     variants: dict[str, Variant] = {OFF: in_new_folder(folder, lambda out: setting.validate(out, None))}
     for name, plan in plans.items():
@@ -84,17 +84,17 @@ def _validate(
 def _probe(setting: Setting, folder: Path, limit_s: float, threads: int) -> list[Line]:
     """`mobile-vla probe`, from opening the store to completing it, beside the forward passes that it consists of."""
     plan = PlanConfig()
-    prepared = ContextProbe.prepare(ProbeConfig(plan=plan), subject_of(setting), folder)
-    name = f"probe, {_count_rows(setting, plan)} rows stored"
+    prepared = ContextProbe.prepare(ProbeConfig(plan=plan), make_subject(setting), folder)
+    name = f"probe, {count_rows(setting, plan)} rows stored"
     variants: dict[str, Variant] = {
-        FORWARD: lambda: _run_alone(setting, plan),
+        FORWARD: lambda: run_alone(setting, plan),
         name: in_new_folder(folder, lambda out: time_probe(prepared, out)),
     }
     return _compare(alternate(variants, rounds=ROUNDS, limit_s=limit_s, threads=threads), FORWARD)
 
 
-def subject_of(setting: Setting) -> Subject:
-    """What `mobile-vla probe` would open of a run with this policy."""
+def make_subject(setting: Setting, device: str = "cpu") -> Subject:
+    """Its policy, over the validation episodes."""
     training = setting.training
     return Subject(
         config=training.config,
@@ -102,7 +102,7 @@ def subject_of(setting: Setting) -> Subject:
         data=training.data,
         split="validation",
         parts=dict.fromkeys(training.split.parts["validation"], "validation"),
-        device=torch.device("cpu"),
+        device=torch.device(device),
         build=lambda device: setting.policy.to(device),
         trained=True,
         run={"folder": None, "checkpoint": None, "epoch": None, "step": None},
@@ -116,9 +116,10 @@ def time_probe(prepared: ContextProbe, out: Path) -> Took:
 
 
 @torch.no_grad()
-def _run_alone(setting: Setting, config: PlanConfig) -> None:
+def run_alone(setting: Setting, config: PlanConfig) -> None:
     """The batches that a probe runs."""
     data, policy = setting.training.data, setting.policy
+    device = policy.backbone.action_token.device
     episodes = data.episodes("validation")
     assembler = data.assembler(episodes)
     index = {episode.id: i for i, episode in enumerate(episodes)}
@@ -128,7 +129,7 @@ def _run_alone(setting: Setting, config: PlanConfig) -> None:
         for start in starts_of(frames, data.config.window)
     ]
     for first in range(0, len(windows), data.config.batch_size):
-        policy(assembler(windows[first : first + data.config.batch_size]))
+        policy(assembler(windows[first : first + data.config.batch_size]).to(device))
 
 
 def _compare(timings: Timings, to: str) -> list[Line]:
@@ -136,7 +137,7 @@ def _compare(timings: Timings, to: str) -> list[Line]:
     return [Line.of(timings, name, None if name == to else to, clock) for clock in CLOCKS for name in timings.took]
 
 
-def _count_rows(setting: Setting, plan: PlanConfig) -> int:
+def count_rows(setting: Setting, plan: PlanConfig) -> int:
     return make_plan(setting.training.data.episodes("validation"), plan).num_rows
 
 

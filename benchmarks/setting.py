@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import open_dict
 
@@ -69,19 +70,19 @@ class Setting:
         return cls.of(prepare_training(folder, [*overrides, once], config, validation=episodes / total))
 
     @classmethod
-    def of(cls, training: Training) -> "Setting":
+    def of(cls, training: Training, device: str = "cpu") -> "Setting":
+        """device: where weights are made; random ones differ from device to device."""
         config = training.config
         pl.seed_everything(config.seed, verbose=False)
-        return cls(
-            training=training,
-            policy=Policy.build(
+        with torch.device(device):
+            policy = Policy.build(
                 config.model,
                 training.source,
                 config.data.chunk,
                 len(training.actions.components),
                 training.machine.compute_dtype,
-            ),
-        )
+            )
+        return cls(training=training, policy=policy)
 
     def validate(self, folder: Path, probe: ProbeCallbackConfig | None) -> Took:
         """How long a training waits for one validation in a new `folder`, storing contexts as `probe` says.

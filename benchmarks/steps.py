@@ -99,14 +99,18 @@ def prepare(folder: Path, model: Sequence[str], case: Case) -> PolicyStep:
     return case.step(case.setting(folder, model), num_windows=1)
 
 
-def prepare_upstream(setting: Setting, device: str = "cpu") -> UpstreamStep:
+def prepare_upstream(setting: Setting) -> UpstreamStep:
     """On the same window."""
+    window = as_upstream(setting.policy, take_windows(setting, 1, NUM_TOKENS))
+    return UpstreamStep(build_upstream(setting), window, steps=STEPS)
+
+
+def build_upstream(setting: Setting) -> UpstreamPolicy:
+    """Of the same sizes, with random weights, where torch puts new tensors."""
     source, config = setting.training.source, setting.training.config
     components = len(setting.training.actions.components)
     torch.manual_seed(config.model.weights_seed)
-    policy = UpstreamPolicy(source.architecture, source.special_ids, config.model.head, config.data.chunk, components)
-    window = as_upstream(setting.policy, take_windows(setting, 1, NUM_TOKENS))
-    return UpstreamStep(policy, window, device, steps=STEPS)
+    return UpstreamPolicy(source.architecture, source.special_ids, config.model.head, config.data.chunk, components)
 
 
 def compare_speed(timings: Timings, cases: Mapping[str, Case]) -> list[Line]:

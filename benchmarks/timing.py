@@ -23,14 +23,6 @@ Clock = Literal["wall", "cpu"]
 CLOCKS: Mapping[Clock, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def _wait_for_gpu() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-GPU_CLOCKS: Mapping[Clock, Callable[[], float]] = {"wall": _wait_for_gpu, "cpu": time.process_time}  # it runs behind
-
-
 @dataclass(frozen=True, kw_only=True)
 class Took:
     """Seconds of one run."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
-from benchmarks.timing import CLOCKS, GPU_CLOCKS, Stopwatch, Took
+from benchmarks.device import Cpu, Device
+from benchmarks.timing import Stopwatch, Took
 from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
 
 LANGUAGE_MODEL_HEAD = "lm_head"
@@ -107,13 +108,14 @@ class UpstreamStep:
     steps  that are timed, one behind the other as in training; what is told is their mean
     """
 
-    def __init__(self, policy: UpstreamPolicy, batch: WindowBatch, device: str = "cpu", steps: int = 1):
-        self.policy = policy.to(device).train()
-        self.batch = batch.to(device)
+    def __init__(self, policy: UpstreamPolicy, batch: WindowBatch, device: Device | None = None, steps: int = 1):
+        device = device or Cpu()
+        self.policy = policy.to(device.name).train()
+        self.batch = batch.to(device.name)
         self.weights = [weight for weight in policy.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.steps = steps
-        self.clocks = CLOCKS if device == "cpu" else GPU_CLOCKS
+        self.clocks = device.clocks
 
     def __call__(self) -> Took:
         self.step()

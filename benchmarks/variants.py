@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.probe_cost import EPISODE_A_BATCH, TINY, in_new_folder, subject_of, time_probe
+from benchmarks.probe_cost import EPISODE_A_BATCH, TINY, in_new_folder, make_subject, time_probe
 from benchmarks.setting import Setting
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, alternate
@@ -39,7 +39,7 @@ def run(limit_s: float, threads: int) -> list[Line]:
 def measure(name: str, overrides: Sequence[str], episodes: int, limit_s: float, threads: int) -> list[Line]:
     """name: of the model, in the lines; episodes: that are probed."""
     with tempfile.TemporaryDirectory() as folder:
-        subject = subject_of(Setting.prepare(Path(folder), overrides, THERE))
+        subject = make_subject(Setting.prepare(Path(folder), overrides, THERE))
         config = ProbeConfig(plan=PlanConfig(episodes=episodes))
         plain = ContextProbe.prepare(config, subject, Path(folder))
         varied = with_reversed(ContextProbe.prepare(replace(config, variants=TEXTS), subject, Path(folder)))

@@ -11,7 +11,7 @@ LATER = 2
 
 def test_what_is_filled_is_each_training_episode_with_its_own_instruction(tmp_path):
     training = prepare_training(tmp_path, [*TINY, *FROZEN], EPISODES)
-    wanted = {one.episode.id: one.texts for one in cached_contexts._own_texts(training)}
+    wanted = {one.episode.id: one.texts for one in cached_contexts.own_texts(training)}
     tokenize = training.data.tokenize
     expected = {
         episode.id: (tuple(tokenize([episode.instruction])[0][0].tolist()),)

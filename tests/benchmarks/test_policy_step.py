@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from benchmarks import policy_step
+from benchmarks.device import Cpu
 from benchmarks.policy_step import PolicyStep, as_upstream, take_windows, with_cached
 from benchmarks.work import count_work
 
@@ -25,7 +25,7 @@ def test_every_batch_is_a_step_or_all_are_one_and_the_first_pass_is_not_timed(
     setting, optimized, monkeypatch, accumulate, steps
 ):
     """On a clock that only the optimizer moves."""
-    monkeypatch.setattr(policy_step, "CLOCKS", dict.fromkeys(("wall", "cpu"), lambda: len(optimized)))
+    monkeypatch.setattr(Cpu, "clocks", dict.fromkeys(("wall", "cpu"), lambda: len(optimized)))
     batch = take_windows(setting, 1, NUM_TOKENS)
     before = {name: weight.clone() for name, weight in setting.policy.trained().items()}
     assert PolicyStep(setting, [batch] * 3, accumulate)().wall == steps
