@@ -32,7 +32,7 @@ class GraphedStepper:
         return self.actions.denormalize(self.chunk)
 
     def _resize(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "1 size size 3"]:
-        return self.policy.preprocessing.resize(frame[None].to(self.device.name))
+        return self.policy.preprocessing.resize(frame[None].cpu()).to(self.device.name)
 
     @torch.no_grad()
     def _compute(self) -> None:

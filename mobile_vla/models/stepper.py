@@ -36,7 +36,9 @@ class PolicyStepper:
         if self.text is None:
             raise RuntimeError("PolicyStepper.step before reset: an episode begins with an instruction")
         device = self.policy.backbone.action_token.device
-        pixels = self.policy.preprocessing(self.policy.preprocessing.resize(frame[None].to(device)))
+        # On the CPU, as frames of a training are: to the same bits, and CUDA's antialiased kernels take no uint8.
+        small = self.policy.preprocessing.resize(frame[None].cpu())
+        pixels = self.policy.preprocessing(small.to(device))
         ids, mask = (part.to(device) for part in self.text)
         only = torch.zeros(1, dtype=torch.int64, device=device)
         tokens = self.policy.backbone.image_tokens(pixels)

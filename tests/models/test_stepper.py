@@ -1,5 +1,7 @@
 """Closed-loop inference gives, frame by frame, what the batched forward pass gave in training."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from mobile_vla.actions import ActionSpace
 from mobile_vla.batch import Batch, PairId
 from mobile_vla.models.stepper import PolicyStepper
 from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
+from mobile_vla.preprocessing import Preprocessing
 
 WINDOW, NUM_FRAMES = 8, 18
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.0, -0.5), high=(0.5, 1.15))
@@ -76,3 +79,25 @@ def test_an_episode_begins_with_an_instruction(policy, stepper, recording):
     unset = PolicyStepper(policy, stepper.prompter, SPACE, WINDOW)
     with pytest.raises(RuntimeError, match="before reset"):
         unset.step(recording[0])
+
+
+def test_frames_are_resized_on_the_cpu_wherever_the_policy_is(stepper, recording, monkeypatch):
+    """CUDA has no kernel for it. The policy is on a device without values: where it would compute, the step ends."""
+    resized, policy = [], copy.deepcopy(stepper.policy).to("meta")
+    resize = Preprocessing.resize
+
+    def note(preprocessing, frames):
+        resized.append(frames.device.type)
+        return resize(preprocessing, frames)
+
+    def stop(preprocessing, frames):
+        resized.append(frames.device.type)
+        raise InterruptedError
+
+    monkeypatch.setattr(Preprocessing, "resize", note)
+    monkeypatch.setattr(Preprocessing, "__call__", stop)
+    far = PolicyStepper(policy, stepper.prompter, SPACE, WINDOW)
+    far.reset(TEXT)
+    with pytest.raises(InterruptedError):
+        far.step(recording[0])
+    assert resized == ["cpu", "meta"]
