@@ -18,7 +18,7 @@ def fingerprint(model: nn.Module) -> str:
         if weight.is_meta:
             return ""
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.detach().cpu().to(torch.bfloat16).contiguous().view(torch.int16).numpy().data)
+        digest.update(weight.detach().to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().data)
     return digest.hexdigest()[:16]
 
 
