@@ -101,6 +101,7 @@ def bound(setting: Setting) -> float:
     training, policy = setting.training, setting.policy
     episodes = training.data.episodes("train")
     batch = training.data.assembler(episodes)([WindowRequest(episode=0, start=0)])
+    batch = batch.to(policy.backbone.action_token.device)
     with torch.no_grad():
         computed = count_work(lambda: policy.contexts(batch)).operations / len(batch.pair_frame)
         contexts = policy.contexts(batch)[batch.windows]

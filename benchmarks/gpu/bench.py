@@ -88,7 +88,7 @@ def draw_batch(setting: Setting, num_windows: int, seed: int = 0) -> Batch:
     starts = torch.arange(num_windows)
     starts = starts + starts // span * (window - 1)
     assert batch.frames is not None, "it is made of frames"
-    batch.frames.copy_(draw(256, batch.frames.shape))
+    batch.frames.copy_(draw(256, batch.frames.shape, dtype=torch.uint8))
     batch.text_ids.copy_(draw(1, len(setting.training.source.tokenizer), batch.text_ids.shape))
     batch.windows.copy_(starts[:, None] + torch.arange(window))
     batch.chunks.copy_(2 * torch.rand(batch.chunks.shape, generator=generator) - 1)

@@ -12,9 +12,12 @@ from benchmarks.table import format_table
 
 COMMAND = """\
 ```
-make gpu-wheels     # where there is a network: packages that a bare machine with PyTorch lacks, into wheels/gpu
+make gpu-wheels     # where there is a network: the packages that a bare machine with PyTorch lacks, into wheels/gpu
 make gpu-check      # where the GPU is: measures within 8 minutes, and writes this page
 ```
+
+`make gpu-wheels GPU_VERSION=3.12 GPU_THERE='numpy scipy'` fetches for that Python, and leaves out what is there;
+`make gpu-check GPU_PYTHON=/path/to/python GPU_WORDS='training memory'` runs some of the sections with another Python.
 """
 UNTRIED = """\
 **No GPU has run this yet**: there are no numbers here. The same script runs with a tiny model on a CPU in the tests.
@@ -24,8 +27,17 @@ SMALL = """\
 """
 INTRODUCTION = """\
 The full-size Kosmos-2 (1.66 billion parameters) with random weights, made on the device; windows of 8 frames, dealt in
-spans as `data.span` says, a prompt of 14 tokens. GB are 2^30 bytes, as cards are sold. Sections run in the order of
-their worth, and each number is written when it is there.
+spans as `data.span` says, a prompt of 14 tokens. Each number is written when it is there, and sections that the time
+does not reach say so.
+
+- **MFU** is the operations of a step over its time, as a share of the device's own peak. Counted are matrix products,
+  convolutions, attention and the LSTM, forward and backward, each once; not what is done element by element. The peak
+  is that of large bf16 products on random numbers, in the same run.
+- **Upstream** is our reimplementation of RoboVLMs' step (`benchmarks/upstream_step.py`): float32, without TF32 in
+  matrix products as is torch's default, one window, alone on the device.
+- **Memory** in GB of 2^30 bytes, as cards are sold. What is taken of the device is what torch's allocator has reserved
+  at most, and all that is outside it: the CUDA context. A smaller card is imitated by a limit on both.
+- Steps run without the Trainer where nothing else is said: forward, backward, clipping, AdamW.
 """
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks.device import GB, OutOfMemory
-from benchmarks.gpu.bench import ALL, TEXT, Bench, draw_batch
+from benchmarks.gpu.bench import ALL, Bench, draw_batch
 from benchmarks.gpu.findings import Note
 from benchmarks.gpu.plain_step import PlainStep, repeated
 from benchmarks.gpu.speed import count_operations, describe_speed, measure_peak
@@ -17,14 +17,16 @@ from benchmarks.gpu.words import LORA_ALL, TAKEN
 from benchmarks.policy_step import PolicyStep
 from benchmarks.table import Line
 
-NAMES = {ALL: LORA_ALL, TEXT: "LoRA text, bf16"}
 FINENESS = 16  # a batch is looked for to within this part of it
 
 
 def run(bench: Bench) -> Iterator[Line | Note]:
-    for overrides, name in NAMES.items():
-        yield from measure_one_window(bench, overrides, name)
-        yield from measure_cards(bench, overrides, name)
+    yield from measure(bench, ALL, LORA_ALL)
+
+
+def measure(bench: Bench, overrides: str, name: str) -> Iterator[Line | Note]:
+    yield from measure_one_window(bench, overrides, name)
+    yield from measure_cards(bench, overrides, name)
 
 
 def measure_cards(bench: Bench, overrides: str, name: str) -> Iterator[Line | Note]:
