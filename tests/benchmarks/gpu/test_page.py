@@ -21,6 +21,7 @@ def training(mfu: float, times: float) -> Findings:
     lines = [
         Line.number(f"{what}, {TRAINER}", mfu, MFU),
         Line.number(what, 99.0, MFU),  # without the Trainer
+        Line.number(f"{LORA_ALL}, batch 1, {TRAINER}", mfu / 2, MFU),
         Line(what=f"{what}, {TRAINER}", spread=spread, unit=RATE, rounds=1, ratio=spread, to="upstream, float32"),
         Line.number("upstream, float32", 1e6, RATE),
     ]
