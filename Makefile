@@ -46,7 +46,7 @@ test-slow: env ## run the tests that take minutes or gigabytes
 bench: env ## measure speed and memory, ours beside the lab's and upstream's, into runs/benchmarks; half an hour
 	$(BIN)/python -m benchmarks --out runs/benchmarks/found.json --figure runs/benchmarks/growth.png
 
-gpu-wheels: env ## fetch what a bare machine with PyTorch lacks, into wheels/gpu (GPU_VERSION=3.12 GPU_THERE='numpy scipy' say what it has)
+gpu-wheels: env ## fetch what a bare machine with PyTorch lacks, into wheels/gpu
 	$(BIN)/python -m benchmarks.gpu.wheels $(if $(GPU_VERSION),--python $(GPU_VERSION)) --there '$(GPU_THERE)' --out $(GPU_WHEELS)
 
 gpu-check: ## measure what a GPU gives, into docs/gpu.md; at most 8 minutes, with PyTorch and wheels/gpu alone

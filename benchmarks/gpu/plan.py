@@ -20,7 +20,7 @@ SECTIONS = (  # those that use one policy stand together: to make one takes as l
     _section("equality", "Float32 equals the CPU", 75, 30),
     _section("memory_text", "Memory, where the text decoder alone is adapted", 75, 30),
     _section("cached", "Frozen parts from a cache", 60, 30),
-    _section("marked", "Tests that need a GPU", 60, 30),
+    _section("marked", "Tests that need a GPU", 90, 30),
     _section("epochs", "Later epochs on cached contexts", 60, 30),
     _section("probing", "A probe with variants", 60, 30),
     _section("compiled", "Compiled layers", 150, 60),

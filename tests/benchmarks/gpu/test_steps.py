@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.device import Cpu
+from benchmarks.device import Cpu, find_device
 from benchmarks.gpu.bench import draw_batch
 from benchmarks.gpu.control_graph import GraphedStepper
 from benchmarks.gpu.plain_step import GraphedStep, PlainStep
@@ -18,6 +18,15 @@ from benchmarks.steps import UPSTREAM
 from benchmarks.work import count_work
 from mobile_vla.models.stepper import PolicyStepper
 from mobile_vla.models.tokenizer import Prompter
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def on_device(request, setting):
+    """The setting with its policy there, and the device."""
+    device = find_device(request.param)
+    setting.policy.to(device.name)
+    yield setting, device
+    setting.policy.cpu()
 
 
 class Calls(TorchFunctionMode):
@@ -74,9 +83,10 @@ def test_windows_come_in_spans_that_share_frames(setting):
     assert torch.equal(draw_batch(setting, 6).chunks, batch.chunks)
 
 
-def test_a_captured_step_writes_the_same_gradients_each_time(setting):
+def test_a_captured_step_writes_the_same_gradients_each_time(on_device):
+    setting, device = on_device
     batch = draw_batch(setting, 2)
-    steps = [kind(setting, batch, Cpu()) for kind in (PlainStep, GraphedStep)]
+    steps = [kind(setting, batch, device) for kind in (PlainStep, GraphedStep)]
     found = []
     for step in steps:
         step.forget_gradients()
@@ -104,7 +114,8 @@ def test_speed_operations_and_peak_give_the_mfu(bench, setting, heap):
 
 
 @torch.no_grad()
-def test_a_captured_control_step_acts_as_the_stepper_does(setting):
+def test_a_captured_control_step_acts_as_the_stepper_does(on_device):
+    setting, device = on_device
     training = setting.training
     policy = setting.policy.eval()
     prompter = Prompter(training.source.tokenizer, training.config.model.prompt)
@@ -115,6 +126,6 @@ def test_a_captured_control_step_acts_as_the_stepper_does(setting):
     stepper.reset("go")
     for frame in frames[:window]:
         stepper.step(frame)
-    graphed = GraphedStepper(stepper, frames[0], Cpu())
+    graphed = GraphedStepper(stepper, frames[0], device)
     for frame in frames[window:]:
         torch.testing.assert_close(graphed.step(frame), stepper.step(frame))
