@@ -1,4 +1,4 @@
-"""Each way to train runs through on a GPU: whatever lies on the wrong device fails here. On a CPU the same, but slowly."""
+"""Each way to train runs through on a GPU: what lies on the wrong device fails here. On a CPU the same, but slowly."""
 
 import math
 
