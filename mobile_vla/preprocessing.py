@@ -61,8 +61,11 @@ class Preprocessing:
 
     def __call__(self, frames: UInt8[Tensor, "N size size 3"]) -> Float[Tensor, "N 3 size size"]:
         """Scale to [0, 1], subtract the mean, divide by the standard deviation; float32, on the frames' device."""
-        mean, std = (_make_there(values, frames.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std))
-        return frames.permute(0, 3, 1, 2).float().sub_(mean).div_(std)
+        # Row by row: with the three channels as the innermost dimension it would take three times as long on a CPU.
+        rows = frames.flatten(2).float()  # (N, size, size x 3)
+        there, columns = frames.device, frames.shape[2]
+        mean, std = (255 * _make_there(values, there).repeat(columns) for values in (self.mean, self.std))
+        return rows.sub_(mean).div_(std).view(frames.shape).permute(0, 3, 1, 2)
 
 
 def _make_there(values: tuple[float, ...], device: torch.device) -> Float[Tensor, " n"]:

@@ -30,27 +30,39 @@ class AdaptedLinear(Linear):
 
     @no_type_check  # a compiler cannot follow the checks that tests add
     def forward(self, x: Float[Tensor, "*batch in"], *args: Any, **kwargs: Any) -> Float[Tensor, "*batch out"]:
-        names = self.active_adapters
-        usual = not (args or kwargs or self.disable_adapters or self.merged) and len(names) == 1
-        if not usual or names[0] not in self.lora_A or names[0] in self.lora_variant:
+        if args or kwargs or not self._is_usual():
             return super().forward(x, *args, **kwargs)
-        down, up, scale = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight, self.scaling[names[0]]
-        dropout, base = self.lora_dropout[names[0]], self.get_base_layer()
-        if self._is_together(x, dropout, base, down):
-            return F.linear(x, torch.addmm(base.weight, up, down, alpha=scale), base.bias)
+        weight, base = self.summed_weight(x), self.get_base_layer()
+        if weight is not None:
+            return F.linear(x, weight, base.bias)
+        name = self.active_adapters[0]
+        down, up, scale = self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
         result = base(x)
-        hidden = F.linear(dropout(self._cast_input_dtype(x, down.dtype)), down)
+        hidden = F.linear(self.lora_dropout[name](self._cast_input_dtype(x, down.dtype)), down)
         if hidden.dtype != result.dtype:
             return super().forward(x)
         flat = torch.addmm(result.flatten(0, -2), hidden.flatten(0, -2), up.to(hidden.dtype).T, alpha=scale)
         return flat.view(result.shape)
 
     @no_type_check
-    def _is_together(self, x: Tensor, dropout: nn.Module, base: nn.Module, down: Tensor) -> bool:
+    def summed_weight(self, x: Tensor) -> Float[Tensor, "out in"] | None:
+        """W + s B A where `together` is the cheaper order for this input, and possible; else None."""
+        if not self._is_usual():
+            return None
+        name, base = self.active_adapters[0], self.get_base_layer()
+        down, up, dropout = self.lora_A[name].weight, self.lora_B[name].weight, self.lora_dropout[name]
         drops = isinstance(dropout, nn.Dropout) and dropout.p > 0 and dropout.training
         full = x.dtype == base.weight.dtype == down.dtype == torch.float32
         if drops or not full or torch.is_autocast_enabled(x.device.type):
-            return False
-        rank, num_in = down.shape
-        num_out = base.weight.shape[0]
-        return num_in * num_out <= WORTH * rank * (num_in + num_out)
+            return None
+        (rank, num_in), num_out = down.shape, up.shape[0]
+        if num_in * num_out > WORTH * rank * (num_in + num_out):
+            return None
+        return torch.addmm(base.weight, up, down, alpha=self.scaling[name])
+
+    @no_type_check
+    def _is_usual(self) -> bool:
+        """One plain adapter, switched on and not merged."""
+        names = self.active_adapters
+        one = len(names) == 1 and names[0] in self.lora_A and names[0] not in self.lora_variant
+        return one and not self.disable_adapters and not self.merged

@@ -22,6 +22,7 @@ from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextTransformer
 from mobile_vla.errors import UserError
 from mobile_vla.models import decoder
 from mobile_vla.models.activation import use_quick_gelu
+from mobile_vla.models.few_queries import use_few_queries
 from mobile_vla.models.layouts import LAYOUTS, Sequence
 from mobile_vla.models.lora import AdapterConfig, apply_adapters
 from mobile_vla.models.prefix import Prefix, Recording
@@ -79,6 +80,7 @@ class Kosmos2Backbone(nn.Module):
         self.layout = LAYOUTS[config.layout]
         self.model = model
         use_quick_gelu(model)
+        use_few_queries(model)
         self.special_ids = special_ids
         # On the device: a GPU would be waited for in the midst of a step, were they sent there at every one.
         self.register_buffer("_special", torch.tensor([*special_ids.values()], dtype=torch.int64), persistent=False)
