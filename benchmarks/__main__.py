@@ -1,6 +1,7 @@
 """`python -m benchmarks [name ...]`: runs the benchmarks of these names, or all, and prints what they found."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
@@ -20,6 +21,7 @@ from benchmarks import (  # noqa: E402
     start_up,
     steps,
     store_memory,
+    tiny_step,
     variants,
 )
 from benchmarks.table import Line, describe_machine, format_table, save  # noqa: E402
@@ -38,6 +40,7 @@ BENCHMARKS = {
     "start_up": start_up.run,
     "compiled_step": compiled_step.run,
     "compare_size": compare_size.run,
+    "tiny_step": tiny_step.run,
 }
 LIMIT_S = 100.0  # of each; three rounds are run however long they take
 
@@ -50,14 +53,21 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, metavar="FILE", help="also draw what `growth` found")
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help="seconds for each (%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (%(default)s)")
+    parser.add_argument(
+        "--baseline",
+        default=tiny_step.BASELINE,
+        metavar="COMMIT",
+        help="of tiny_step: what it compares with (%(default)s)",
+    )
     asked = parser.parse_args()
     for name in asked.names:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
+    benchmarks = {**BENCHMARKS, "tiny_step": partial(tiny_step.run, baseline=asked.baseline)}
     print(describe_machine(asked.threads))
     found: dict[str, list[Line]] = {}
     for name in asked.names or BENCHMARKS:
-        found[name] = BENCHMARKS[name](asked.limit, asked.threads)
+        found[name] = benchmarks[name](asked.limit, asked.threads)
         print(f"\n{name}\n\n{format_table(found[name])}", flush=True)
     if asked.out is not None:
         save(found, asked.threads, asked.out)

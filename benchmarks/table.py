@@ -54,12 +54,13 @@ class Line:
         amounts: Mapping[str, float],
         unit: str,
         asked: str | None = None,
+        clock: Clock = "wall",
     ) -> "Line":
-        """How many things a second one variant does, by the clock on the wall; `amounts`: things in a run of each."""
-        rates = timings.rates(name, amounts[name])
+        """How many things a second one variant does; `amounts`: things in a run of each."""
+        rates = timings.rates(name, amounts[name], clock)
         ratio = None
         if to is not None:
-            ratio = Spread.of([a / b for a, b in zip(rates, timings.rates(to, amounts[to]), strict=True)])
+            ratio = Spread.of([a / b for a, b in zip(rates, timings.rates(to, amounts[to], clock), strict=True)])
         return cls(
             what=name, spread=Spread.of(rates), unit=unit, rounds=timings.rounds, ratio=ratio, to=to, asked=asked
         )
