@@ -4,7 +4,7 @@ In: the folder of configuration files, the primary configuration's name, overrid
 which go no further than this package. Nothing is written, no directory is changed, no logging is set up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -116,6 +116,16 @@ class Composition:
         """The composed configuration, Hydra's own node included; what Hydra refuses is a UserError."""
         try:
             return self.hydra.compose_config(self.name, overrides, run_mode=mode)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise explain(error) from error
+
+    def run(self, task: Callable[[DictConfig], Any], overrides: list[str]) -> Any:
+        """What the task returns for the composed configuration; what Hydra refuses is a UserError, as in `compose`.
+
+        The task raises nothing (see `Task`): whatever is raised here comes from composing.
+        """
+        try:
+            return self.hydra.run(self.name, task, overrides).return_value
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise explain(error) from error
 

@@ -25,13 +25,12 @@ NOWHERE = "."  # a folder that is never opened: settings of data need one
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open what is examined; the job examines."""
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
+    from mobile_vla.cli.importing import importing_libraries
 
-    quiet_libraries()
-    from mobile_vla.doctor.examination import examine
-    from mobile_vla.doctor.figures import save_figures
+    with importing_libraries():
+        from mobile_vla.doctor.examination import examine
+        from mobile_vla.doctor.figures import save_figures
 
-    quiet_loggers()
     case = _open(config, context)
 
     def run(out: Path) -> Report:

@@ -22,15 +22,14 @@ MACHINE = ("trainer.accelerator=", "trainer.precision=")
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open every run and find its episodes; the job evaluates one run after the other."""
+    from mobile_vla.cli.importing import importing_libraries
     from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
 
-    quiet_libraries()
-    from mobile_vla.checkpoints.choosing import START
-    from mobile_vla.training.assessment import assess
-    from mobile_vla.training.spread import summarize
+    with importing_libraries():
+        from mobile_vla.checkpoints.choosing import START
+        from mobile_vla.training.assessment import assess
+        from mobile_vla.training.spread import summarize
 
-    quiet_loggers()
     if config["split"] not in (None, *PARTS):
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
     if config["checkpoint"] == START:

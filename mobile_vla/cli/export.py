@@ -39,15 +39,14 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _prepare_run(own: dict[str, Any], settings: dict[str, Any], context: Context) -> Job:
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
+    from mobile_vla.cli.importing import importing_libraries
 
-    quiet_libraries()
-    from mobile_vla.cli.typed import build
-    from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.portable_run import PortableRun
-    from mobile_vla.training.stored_run import StoredRun
+    with importing_libraries():
+        from mobile_vla.cli.typed import build
+        from mobile_vla.training.config import TrainConfig
+        from mobile_vla.training.portable_run import PortableRun
+        from mobile_vla.training.stored_run import StoredRun
 
-    quiet_loggers()
     wanted = build(RunExportConfig, own)
     run = context.runs[0]
     stored = StoredRun.open(run.folder, build(TrainConfig, settings), wanted.checkpoint)

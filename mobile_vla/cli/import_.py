@@ -27,14 +27,13 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _prepare_policy(path: Path, settings: ForeignConfig, values: dict[str, Any], context: Context) -> Job:
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
+    from mobile_vla.cli.importing import importing_libraries
 
-    quiet_libraries()
-    from mobile_vla.checkpoints.foreign import open_foreign
-    from mobile_vla.cli.foreign_policy import settle_foreign
-    from mobile_vla.cli.saved import write_config
+    with importing_libraries():
+        from mobile_vla.checkpoints.foreign import open_foreign
+        from mobile_vla.cli.foreign_policy import settle_foreign
+        from mobile_vla.cli.saved import write_config
 
-    quiet_loggers()
     foreign = open_foreign(path, settings.trust)
     if values["data"]["root"] is not None:
         raise UserError(

@@ -70,9 +70,7 @@ def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
         overrides += _settle(overrides, "RUN")
-        composition.compose(overrides)
-        task = Task(command=command, typed=call.typed, saved=saved, others=others)
-        return composition.hydra.run(composition.name, task, overrides).return_value
+        return composition.run(Task(command=command, typed=call.typed, saved=saved, others=others), overrides)
 
 
 def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:

@@ -31,14 +31,13 @@ STORE, REPORT, MANIFEST = "contexts", "probe.json", "manifest.json"
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open the run or the model and its episodes, plan the rows, measure the taps; the job stores."""
+    from mobile_vla.cli.importing import importing_libraries
     from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
 
-    quiet_libraries()
-    from mobile_vla.cli.typed import build
-    from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
+    with importing_libraries():
+        from mobile_vla.cli.typed import build
+        from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
 
-    quiet_loggers()
     if config["split"] not in (None, *PARTS):
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
     if isinstance(of := config["probe"]["plan"].get("of"), str):

@@ -22,17 +22,16 @@ FOLDERS = (("data", "pack_dir"), ("cache", "dir"))  # do, and are made where the
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check settings, machine, model and data; the job trains."""
+    from mobile_vla.cli.importing import importing_libraries
     from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
 
-    quiet_libraries()
-    from mobile_vla.cli.ranks import refuse_sweep_over_ranks
-    from mobile_vla.cli.saved import write_config
-    from mobile_vla.cli.typed import build
-    from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.run import Training
+    with importing_libraries():
+        from mobile_vla.cli.ranks import refuse_sweep_over_ranks
+        from mobile_vla.cli.saved import write_config
+        from mobile_vla.cli.typed import build
+        from mobile_vla.training.config import TrainConfig
+        from mobile_vla.training.run import Training
 
-    quiet_loggers()
     for group, key in PATHS:
         config[group][key] = _absolute(config[group][key])
     for group, key in FOLDERS:

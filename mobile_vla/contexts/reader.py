@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
@@ -73,7 +72,7 @@ class Store:
         if pa.types.is_integer(values.type) and not values.null_count:
             return values.to_numpy()
         if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-            return pc.fill_null(values.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+            return values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
         found = np.empty(len(values), object)
         found[:] = values.to_pylist()
         return found
