@@ -22,6 +22,7 @@ from benchmarks import (  # noqa: E402
     steps,
     store_memory,
     tiny_step,
+    under_load,
     variants,
 )
 from benchmarks.table import Line, describe_machine, format_table, save  # noqa: E402
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "compiled_step": compiled_step.run,
     "compare_size": compare_size.run,
     "tiny_step": tiny_step.run,
+    "under_load": under_load.run,
 }
 LIMIT_S = 100.0  # of each; three rounds are run however long they take
 
