@@ -1,5 +1,7 @@
 """The steps that are timed are those of the product, and what is counted of them is what they compute."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -40,10 +42,15 @@ class Calls(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if func is F.linear:
             self.operations += 2 * result.numel() * args[0].shape[-1]
-        elif func is torch.addmm:
+        elif func in (torch.addmm, torch.baddbmm):
             self.operations += 2 * result.numel() * args[1].shape[-1]
         elif func in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm):
             self.operations += 2 * result.numel() * args[0].shape[-1]
+        elif func is torch.einsum:
+            equation, *factors = args
+            inputs = equation.split("->")[0].split(",")
+            sizes = {letter: size for one, x in zip(inputs, factors) for letter, size in zip(one, x.shape)}
+            self.operations += 2 * math.prod(sizes.values())
         elif func in (torch.conv2d, F.conv2d):
             self.operations += 2 * result.numel() * args[1][0].numel()
         elif func is F.scaled_dot_product_attention:
