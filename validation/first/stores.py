@@ -10,6 +10,8 @@ import numpy as np
 
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, as_store, plant_store
 from mobile_vla.analysis.planted.worlds import PROGRESS_SCALE, World, plant
+from mobile_vla.analysis.sample import take_sample
+from mobile_vla.analysis.verdicts.actionable import judge_actionable
 from mobile_vla.analysis.verdicts.judgement import judge
 from validation.outcome import Outcome
 from validation.strip import FEW, rigour_of, without
@@ -42,7 +44,8 @@ def _preserving(store: PlantedStore, seed: int) -> Outcome:
 def actionable(seed: int, episodes: int, part: str, policy: Policy) -> Outcome:
     """Its contexts are narrow, and hold what the scene calls for: F by image is measured along it."""
     store = plant_store(World(episodes=episodes, width=32, action=3.0), seed, policy)
-    return Outcome.of(judge(without(store, labels=(TARGET,)), rigour=rigour_of(seed, FEW)).actionable.parts[part])
+    sample = take_sample(without(store, labels=(TARGET,)), "context")
+    return Outcome.of(judge_actionable(sample, rigour=rigour_of(seed, FEW)).parts[part])
 
 
 def judged(seed: int, verdict: str, world: World, policy: Policy) -> Outcome:

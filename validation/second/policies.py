@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from mobile_vla.analysis.verdicts.judgement import judge
+from mobile_vla.analysis.sample import take_sample
+from mobile_vla.analysis.verdicts.actionable import judge_actionable
 from validation.outcome import Outcome
 from validation.second.chunks import DIRECTIONS, SCENE_AT, Driven, Made, make
 from validation.second.disk import stored
@@ -47,7 +48,7 @@ def followed(seed: int, part: str, policy: Follower, strength: float | None = No
     if strength is not None:
         policy = replace(policy, **{"swap" if part == INSTRUCTION else "picture": strength})
     with stored(dump_of(seed, policy, part)) as store:
-        return Outcome.of(judge(store, rigour=rigour_of(seed, FEW)).actionable.parts[part])
+        return Outcome.of(judge_actionable(take_sample(store, "context"), rigour=rigour_of(seed, FEW)).parts[part])
 
 
 def dump_of(seed: int, policy: Follower, part: str) -> Dump:
