@@ -27,7 +27,7 @@ from benchmarks.timing import CLOCKS, Stopwatch, Took, Variant, alternate
 from mobile_vla.data.synthetic.writer import SynthConfig
 from mobile_vla.training.trainer import build_trainer
 
-EPISODES = SynthConfig(episodes=40, resolution=RESOLUTION, workers=1)
+EPISODES = SynthConfig(episodes=20, resolution=RESOLUTION, workers=1)
 ROUNDS = 10  # at most; the limit of seconds comes first
 WAITING = {"spinning": {}, "sleeping": {"OMP_WAIT_POLICY": "passive"}}  # what a process gets beside OMP_NUM_THREADS
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # whoever runs the benchmark may have set them
@@ -41,17 +41,19 @@ def run(limit_s: float, threads: int) -> list[Line]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         others = [stack.enter_context(_process(["-c", MULTIPLY], {})) for _ in range(NUM_OTHERS)]
         _send(others, signal.SIGSTOP)
-        variants: dict[str, Variant] = {}
-        spinning = f"{threads} threads, spinning"
+        trainings = {}
         for number in (threads, 1):
             for waiting, environment in WAITING.items():
                 words = ["-m", "benchmarks.under_load", str(folder / f"{number}-{waiting}")]
-                training = stack.enter_context(_process(words, {**environment, "OMP_NUM_THREADS": str(number)}))
-                _run_epoch(training)
-                name = f"{number} thread{'s' if number > 1 else ''}, {waiting}"
-                variants[f"{name}, {QUIET}"] = partial(_run_epoch, training)
-                variants[f"{name}, {BUSY}"] = partial(_run_epoch_beside, training, others)
+                process = _process(words, {**environment, "OMP_NUM_THREADS": str(number)})
+                trainings[f"{number} thread{'s' if number > 1 else ''}, {waiting}"] = stack.enter_context(process)
+        variants: dict[str, Variant] = {}
+        for name, training in trainings.items():
+            _run_epoch(training)
+            variants[f"{name}, {QUIET}"] = partial(_run_epoch, training)
+            variants[f"{name}, {BUSY}"] = partial(_run_epoch_beside, training, others)
         timings = alternate(variants, rounds=ROUNDS, limit_s=limit_s, warmups=0, threads=threads)
+    spinning = f"{threads} threads, spinning"
     return [
         Line.of(timings, name, None if name.startswith(spinning) else f"{spinning}, {place}", clock)
         for clock in CLOCKS

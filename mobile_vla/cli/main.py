@@ -11,12 +11,14 @@ from mobile_vla.cli.nearest import suggest
 from mobile_vla.cli.outcome import INTERRUPTED, find_outcome
 from mobile_vla.cli.registry import MODULES, load_command
 from mobile_vla.cli.streams import outlive_readers
+from mobile_vla.cli.waiting import wait_asleep
 from mobile_vla.errors import Interrupted, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    wait_asleep()
     with outlive_readers():
         try:
             with keep_interrupts():
