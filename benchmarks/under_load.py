@@ -33,13 +33,15 @@ WAITING = {"spinning": {}, "sleeping": {"OMP_WAIT_POLICY": "passive"}}  # what a
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # whoever runs the benchmark may have set them
 QUIET, BUSY = "alone", "beside 3 processes"
 NUM_OTHERS = 3
-MULTIPLY = "import torch; torch.set_num_threads(2); a = torch.randn(1024, 1024)\nwhile True: a @ a"
+MULTIPLY = "import torch; torch.set_num_threads(2); a = torch.randn(1024, 1024); print(flush=True)\nwhile True: a @ a"
 
 
 def run(limit_s: float, threads: int) -> list[Line]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         others = [stack.enter_context(_process(["-c", MULTIPLY], {})) for _ in range(NUM_OTHERS)]
+        for other in others:
+            _read_line(other)  # it has begun to multiply
         _send(others, signal.SIGSTOP)
         trainings = {}
         for number in (threads, 1):
@@ -92,12 +94,16 @@ def _run_epoch_beside(training: subprocess.Popen[str], others: Sequence[subproce
 
 def _run_epoch(training: subprocess.Popen[str]) -> Took:
     assert training.stdin is not None
-    assert training.stdout is not None
     print(file=training.stdin, flush=True)
-    found = training.stdout.readline()
+    return Took(**json.loads(_read_line(training)))
+
+
+def _read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    found = process.stdout.readline()
     if not found:
-        raise RuntimeError(f"{' '.join(map(str, training.args))} ended, with code {training.wait()}")
-    return Took(**json.loads(found))
+        raise RuntimeError(f"{' '.join(map(str, process.args))} ended, with code {process.wait()}")
+    return found
 
 
 def _send(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
