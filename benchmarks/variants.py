@@ -40,7 +40,7 @@ def measure(name: str, overrides: Sequence[str], episodes: int, limit_s: float, 
     """name: of the model, in the lines; episodes: that are probed."""
     with tempfile.TemporaryDirectory() as folder:
         subject = make_subject(Setting.prepare(Path(folder), overrides, THERE))
-        config = ProbeConfig(plan=PlanConfig(episodes=episodes))
+        config = ProbeConfig(plan=PlanConfig(episodes=episodes, minimum=0))
         plain = ContextProbe.prepare(config, subject, Path(folder))
         varied = with_reversed(ContextProbe.prepare(replace(config, variants=TEXTS), subject, Path(folder)))
         one, six = (f"{name}: {what}, {len(probe.rows)} rows" for what, probe in _named(plain, varied))

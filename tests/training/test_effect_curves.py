@@ -124,6 +124,7 @@ class TestSample:
         chosen = {id for id, _ in windows}
         assert len(chosen) == 6
         assert {partner[id] for id in chosen} == chosen
+        assert sum(len({id for id, _ in batch}) > 1 for batch in small) > len(small) / 2  # cut, and yet side by side
         for batch in batches:
             assert {partner[id] for id, _ in batch} == {id for id, _ in batch}
         lengths = {episode.id: episode.num_frames for episode in episodes}
