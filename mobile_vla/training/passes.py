@@ -1,9 +1,10 @@
 """Which windows a probe runs together.
 
 In: a sampling plan, the episodes, interventions. Out: batches, each a list of passes: first the windows as recorded,
-then their variants, which are run beside them so that they share image tokens. No pass runs the decoder for more than
-the frames of `batch_size` windows, or of one window with all variants that share its contexts. All of it is a function
-of plan, batch size and interventions alone, and the first pass of a batch is the same with variants and without.
+then their variants, which are run beside them so that they share what was made of their frames (`frame_memory`). No
+pass runs the decoder for more than the frames of `batch_size` windows, or of one window with all variants that share
+its contexts. All of it is a function of plan, batch size and interventions alone, and the first pass of a batch is the
+same with variants and without.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

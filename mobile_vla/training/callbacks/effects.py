@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.errors import UserError
+from mobile_vla.models.policy import Policy
 from mobile_vla.training.effect_sample import sample_windows
 from mobile_vla.training.effects import Effect
 from mobile_vla.training.evaluation import evaluate
@@ -62,9 +63,10 @@ class EffectCurves(Callback):
         if trainer.sanity_checking:
             return
         assert self._assembler is not None
-        begun = time.perf_counter()
+        begun, policy = time.perf_counter(), pl_module.policy
+        assert isinstance(policy, Policy)
         tables = evaluate(
-            pl_module.policy,
+            policy,
             self._assembler,
             self.batches[trainer.global_rank :: trainer.world_size],
             self.sums,
