@@ -19,7 +19,7 @@ from tests.training.run_training import make_config, train
 
 STEPS = 4  # an epoch, of 2 batches each, the last of 1
 # What the validation of a stop within an epoch logged stays in TensorBoard: a point cannot be taken back by name.
-OF_THE_STOP = ("scalars/val", "scalars/baseline", "scalars/effects", "scalars/epoch")
+OF_THE_STOP = ("scalars/val", "scalars/baseline", "scalars/effects", "scalars/speed/effects", "scalars/epoch")
 
 
 def stands(out) -> dict[str, int]:
