@@ -33,7 +33,7 @@ def verdicts_of(folder: Path, name: str, *arguments: str) -> dict:
 
 
 def fine_tune_and_probe(folder: Path, world: str, *settings: str, fresh: int = FRESH) -> None:
-    files = (f"world={world}", "resolution=[180,320]")  # the model sees 112 x 112
+    files = (f"world={world}", "resolution=[180,320]")  # the model sees 64 x 64
     run("synth", f"out={folder / 'episodes'}", f"episodes={EPISODES}", *files)
     run("synth", f"out={folder / 'fresh'}", f"episodes={fresh}", *files, "seed=1")
     run("train", "experiment=demo", f"data.root={folder / 'episodes'}", f"out={folder / 'run'}", *settings)

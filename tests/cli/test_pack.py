@@ -37,12 +37,12 @@ def test_what_is_packed_is_what_training_reads(episodes: Path, tmp_path: Path, c
     assert "4 good of 5 files" in captured.out
     told = found("one")
     assert (told["packed"]["episodes"], told["known"], told["frames"]) == (4, 0, 4 * 18)
-    assert (told["size"], told["interpolation"], told["bytes"]) == (112, "bicubic", 4 * 18 * 112 * 112 * 3)
+    assert (told["size"], told["interpolation"], told["bytes"]) == (64, "bicubic", 4 * 18 * 64 * 64 * 3)
     assert [fault["file"] for fault in told["faults"]] == [str(episodes / "broken.h5")]
     copies = sorted(Path(told["folder"]).rglob("*.npy"))
     assert copies[0].is_relative_to(tmp_path / "home")
     seen = []
-    open_dataset(DataConfig(root=str(episodes)), Preprocessing(size=112), lambda *step: seen.append(step))
+    open_dataset(DataConfig(root=str(episodes)), Preprocessing(size=64), lambda *step: seen.append(step))
     assert "packing frames" not in {what for what, *_ in seen}
 
 

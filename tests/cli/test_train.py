@@ -146,7 +146,7 @@ def test_bounds_layout_and_base_travel_with_the_checkpoint(trained: Path):
     assert known["actions"]["components"] == ["linear_x", "linear_y"]
     np.testing.assert_allclose(known["actions"]["high"], [1.15, 1.15], rtol=1e-6)
     assert known["layout"] == "robovlms"
-    assert known["preprocessing"]["size"] == 56
+    assert known["preprocessing"]["size"] == 32
     assert len(known["base_fingerprint"]) == 16
 
 
