@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from mobile_vla.contexts.manifest import ROWS, Manifest, TapSpec, load_manifest
 from mobile_vla.contexts.npy import sum_file
@@ -23,7 +23,13 @@ CHUNKS = ("action", "predicted")
 
 
 class Store:
-    """Rows and their vectors, aligned: row i of `rows` is row i of `vectors(tap)`, in the planned order."""
+    """Rows and their vectors, aligned: row i of `rows` is row i of `vectors(tap)`, in the planned order.
+
+    For scikit-learn, aligned as well, each with a row for every row of the store:
+
+        X, y, groups = store["context"], store.label("direction"), store.episodes
+        own = store.select()  # where the store holds variants too
+    """
 
     def __init__(self, folder: Path, manifest: Manifest):
         self.folder, self.manifest = folder, manifest
@@ -76,6 +82,21 @@ class Store:
         found = np.empty(len(values), object)
         found[:] = values.to_pylist()
         return found
+
+    def label(self, name: str) -> np.ndarray:
+        """One label as an array of (N,), as `column` gives it."""
+        if name not in self.labels:
+            raise UserError(f"{self.folder}: no label '{name}'; there are {', '.join(self.labels) or 'none'}")
+        return self.column(f"{LABEL}{name}")
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(N,) the id of each row's episode: the groups of a cross-validation."""
+        return self.column("episode")
+
+    def __getitem__(self, tap: str) -> Float[np.ndarray, "N ..."]:
+        """All vectors of a tap in memory, (N, *shape); `vectors` reads them as they are needed."""
+        return self.vectors(tap)[:]
 
     def vectors(self, tap: str = "context") -> Vectors:
         """What one tap gave, row by row, read from disk as it is indexed."""

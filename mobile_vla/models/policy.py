@@ -16,7 +16,7 @@ from mobile_vla.models.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecod
 from mobile_vla.models.prefix import Prefix, Recording
 from mobile_vla.preprocessing import Preprocessing
 
-ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D)
+ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D), or as many rows as the windows count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,16 @@ def test_vectors_are_those_of_their_rows(store, tap):
         vectors[3, 0]
 
 
+def test_what_scikit_learn_takes_is_aligned_with_the_rows(store):
+    table = store.rows.to_pydict()
+    assert np.array_equal(store["context"], np.stack([vector_of(id, "context", TAPS["context"]) for id in plan()]))
+    assert store.episodes.tolist() == table["episode"]
+    name = store.labels[0]
+    assert store.label(name).tolist() == table[f"label.{name}"]
+    with pytest.raises(UserError, match=f"no label 'colour'; there are .*{name}"):
+        store.label("colour")
+
+
 def test_blocks_go_through_all_rows_once(store, monkeypatch):
     monkeypatch.setattr("mobile_vla.contexts.npy.BLOCK_BYTES", 9 * 24)
     blocks = list(store.vectors().blocks())
