@@ -16,7 +16,7 @@ import tests.typecheck  # noqa: F401  (the hook finds it by name)
 
 # Shapes and types of public boundaries are checked in the tests, and only there.
 CHECKED = ("batch", "actions", "preprocessing", "analysis", "contexts", "doctor", "models", "survey", "training")
-CHECKED += ("augmentation",)
+CHECKED += ("augmentation", "api")
 CHECKED += tuple(
     f"data.{part}"
     for part in (

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from mobile_vla.cli.command import Command, Context, Job, Report
 from mobile_vla.errors import UserError
 
 if TYPE_CHECKING:
-    from mobile_vla.analysis.report.page import Picture
-    from mobile_vla.analysis.study import Study
+    from mobile_vla.analysis.report.page import Picture, Took
+    from mobile_vla.analysis.study import Asked, Progress, Study
     from mobile_vla.analysis.subject import Subject
+    from mobile_vla.contexts.reader import Store
 
 LEAST_PERMUTATIONS, LEAST_SPIKES = 19, 60  # below, p = .05 is out of reach
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "matplotlib")
@@ -55,47 +56,78 @@ class CompareConfig:
         if self.seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {self.seed}")
 
+    def to_plain(self) -> dict[str, Any]:
+        """As the command line composes them."""
+        plain = asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inquiry:
+    """Stores that were found and fit together, and what is asked of them."""
+
+    subjects: "list[Subject]"
+    asked: "Asked"
+    untrained: "Store | None"
+
+    @classmethod
+    def open(cls, settings: CompareConfig) -> "Inquiry":
+        """`UserError` where a store is missing, or what is asked is none of it."""
+        from mobile_vla.analysis.sample import take_sample
+        from mobile_vla.analysis.study import Asked
+        from mobile_vla.analysis.verdicts.rigour import Rigour
+        from mobile_vla.analysis.verdicts.targets import declare_targets
+        from mobile_vla.cli.subjects import find_subject, refuse_strangers
+
+        subjects, tap = _find_subjects(settings), settings.tap
+        refuse_strangers(subjects, tap)
+        untrained = None if settings.untrained is None else find_subject(settings.untrained, "untrained").store
+        if untrained is not None and tap not in untrained.taps:
+            raise UserError(f"untrained={settings.untrained}: no tap {tap}; there are {', '.join(untrained.taps)}")
+        if settings.targets:
+            for subject in subjects:
+                declare_targets(take_sample(subject.store, tap), settings.targets)
+        rigour = Rigour(permutations=settings.permutations, spikes=settings.spikes, seed=settings.seed)
+        declared = _find_declared(settings.declared, subjects)
+        asked = Asked(tap=tap, targets=settings.targets, declared=declared, rigour=rigour)
+        return cls(subjects=subjects, asked=asked, untrained=untrained)
+
+    def study(self, progress: "Progress") -> "Study":
+        from mobile_vla.analysis.study import make_study
+
+        return make_study(self.subjects, self.asked, self.untrained, progress)
+
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open the stores and find what is asked of them; the job computes."""
     from mobile_vla.cli.typed import build
 
-    settings = build(CompareConfig, config)
-    from mobile_vla.analysis.sample import take_sample
-    from mobile_vla.analysis.study import Asked, make_study
-    from mobile_vla.analysis.verdicts.rigour import Rigour
-    from mobile_vla.analysis.verdicts.targets import declare_targets
-    from mobile_vla.cli.subjects import find_subject, refuse_strangers
-
-    subjects = _find_subjects(settings)
-    refuse_strangers(subjects, settings.tap)
-    untrained = None if settings.untrained is None else find_subject(settings.untrained, "untrained").store
-    if untrained is not None and settings.tap not in untrained.taps:
-        raise UserError(f"untrained={settings.untrained}: no tap {settings.tap}; there are {', '.join(untrained.taps)}")
-    if settings.targets:
-        for subject in subjects:
-            declare_targets(take_sample(subject.store, settings.tap), settings.targets)
-    rigour = Rigour(permutations=settings.permutations, spikes=settings.spikes, seed=settings.seed)
-    declared = _find_declared(settings.declared, subjects)
-    asked = Asked(tap=settings.tap, targets=settings.targets, declared=declared, rigour=rigour)
+    inquiry = Inquiry.open(build(CompareConfig, config))
 
     def run(out: Path) -> Report:
-        from mobile_vla.analysis.report.page import save_figures, write_page
         from mobile_vla.cli.compare_table import COLUMNS, rows_of_study
         from mobile_vla.cli.progress import show_steps
 
         begun = time.perf_counter()
 
         with show_steps(enabled=context.rank == 0) as progress:
-            study = make_study(subjects, asked, untrained, progress)
-        pictures = save_figures(study, out)
-        took = _measure(time.perf_counter() - begun, config)
-        write_page(study, pictures, took, out)
-        _write_events(study, pictures, out)
+            study = inquiry.study(progress)
+        took = write_report(study, config, begun, out)
         payload = {**study.to_plain(), "seconds": took.seconds, "peak_bytes": took.peak_bytes, "settings": config}
         return Report(payload=payload, table=rows_of_study(study), columns=COLUMNS)
 
     return Job(run=run)
+
+
+def write_report(study: "Study", settings: Mapping[str, Any], begun: float, out: Path) -> "Took":
+    """The page, its figures and TensorBoard's events into `out`. begun: when the work did, by `time.perf_counter`."""
+    from mobile_vla.analysis.report.page import save_figures, write_page
+
+    pictures = save_figures(study, out)
+    took = _measure(time.perf_counter() - begun, settings)
+    write_page(study, pictures, took, out)
+    _write_events(study, pictures, out)
+    return took
 
 
 def _find_subjects(settings: CompareConfig) -> "list[Subject]":
@@ -121,7 +153,7 @@ def _find_declared(names: tuple[str, ...], subjects: "list[Subject]") -> tuple[s
     return tuple(known[name] for name in names)
 
 
-def _measure(seconds: float, config: Mapping[str, Any]):
+def _measure(seconds: float, config: Mapping[str, Any]) -> "Took":
     import platform
     from datetime import datetime
     from importlib.metadata import version

@@ -24,6 +24,7 @@ from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.command import Command, SavedRun
 from mobile_vla.cli.composition import Composition, explain
 from mobile_vla.cli.flags import parse_flags
+from mobile_vla.cli.listener import Listener, Terminal
 from mobile_vla.cli.literal import quote
 from mobile_vla.cli.output import make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import OverrideCheck, check_form, quote_literal
@@ -45,8 +46,11 @@ class Call:
     sweep: bool
 
 
-def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
-    """Do what the command line says; the exit code. A UserError where it cannot be done."""
+def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Listener | None = None) -> int:
+    """Do what the command line says; the exit code. A UserError where it cannot be done.
+
+    listener: who learns how it ends, instead of the terminal
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shortens no traceback and exits nowhere
     flags = parse_flags(arguments)
     if flags.shell_completion or flags.hydra_help:
@@ -70,7 +74,23 @@ def launch(command: Command, arguments: Sequence[str], conf: Path) -> int:
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
         overrides += _settle(overrides, "RUN")
-        return composition.run(Task(command=command, typed=call.typed, saved=saved, others=others), overrides)
+        task = Task(command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal())
+        return composition.run(task, overrides)
+
+
+def compose_values(command: Command, words: Sequence[str], conf: Path) -> dict[str, Any]:
+    """The command's own settings as these words compose them, in plain values."""
+    with Composition(conf, command.name) as composition:
+        return _compose_own(composition, command, words)
+
+
+def _compose_own(composition: Composition, command: Command, typed: Sequence[str]) -> dict[str, Any]:
+    check = OverrideCheck(composition, words=("out", "name", *command.saved))
+    overrides = _check_typed(check, typed)
+    composed = composition.compose(overrides + _settle(overrides, "RUN"))
+    with open_dict(composed):
+        del composed["hydra"]
+    return own_values(command, resolve(composed))
 
 
 def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:
@@ -97,13 +117,10 @@ def _compose_run(call: Call, saved: Saved, conf: Path) -> SavedRun:
     with Composition(conf, call.command.name, call.flags.config_dir) as composition:
         composition.use_saved(saved.values, fill_groups="config" not in call.command.saved)
         try:
-            overrides = _check_typed(OverrideCheck(composition, words=("out", "name", *call.command.saved)), call.typed)
-            composed = composition.compose(overrides + _settle(overrides, "RUN"))
+            config = _compose_own(composition, call.command, call.typed)
         except UserError as error:
             raise UserError(f"run {saved.run_folder}: {error}") from error
-    with open_dict(composed):
-        del composed["hydra"]
-    return SavedRun(folder=saved.run_folder, config=own_values(call.command, resolve(composed)), saved=saved.resolve())
+    return SavedRun(folder=saved.run_folder, config=config, saved=saved.resolve())
 
 
 def _settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> list[str]:

@@ -7,7 +7,7 @@ KeyboardInterrupt.
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.cli.claim import Claim
 from mobile_vla.cli.command import Command, Context, Job, SavedRun
-from mobile_vla.cli.outcome import find_outcome, find_worst
+from mobile_vla.cli.listener import Listener, Terminal
+from mobile_vla.cli.outcome import find_worst
 from mobile_vla.cli.output import check_out, create_exclusively, make_file_name, name_run, take_default, take_out
 from mobile_vla.cli.overrides import list_missing
 from mobile_vla.cli.ranks import find_pinned_folder, find_rank, is_one_of_several, pin_folder
-from mobile_vla.cli.results import print_table, write_report
+from mobile_vla.cli.results import write_report
 from mobile_vla.cli.saved import Saved
 from mobile_vla.errors import UserError
 
@@ -38,12 +39,13 @@ class Task:
     saved: Saved | None = None
     others: tuple[SavedRun, ...] = ()
     parent: Path | None = None
+    listener: Listener = field(default_factory=Terminal)
 
     def __call__(self, composed: DictConfig) -> Any:
         """The exit code; in a sweep `(code, name of the job's folder)`."""
         rank = find_rank()
         if self.parent is None:
-            return find_outcome(lambda: self._do(composed, self.typed, None, rank), rank)
+            return self.listener.settle(lambda: self._do(composed, self.typed, None, rank), rank)
         hydra = HydraConfig.get()
         overrides = tuple(str(text).removeprefix("++") for text in hydra.overrides.task)
         index = int(hydra.job.num)
@@ -51,7 +53,7 @@ class Task:
         folder = f"{index}_{name_run(varied)}"
         if rank == 0:
             print(f"job {index}: {' '.join(varied)}", flush=True)
-        return find_outcome(lambda: self._do(composed, overrides, folder, rank), rank), folder
+        return self.listener.settle(lambda: self._do(composed, overrides, folder, rank), rank), folder
 
     def _do(self, composed: DictConfig, overrides: tuple[str, ...], folder: str | None, rank: int) -> int:
         composed_values = resolve(composed)
@@ -112,8 +114,7 @@ class Task:
         with nullcontext() if pinned else pin_folder(out):
             report = job.run(out)
         write_report(report, out / f"{context.command}.json")
-        print_table(report)
-        print(out, flush=True)
+        self.listener.finish(report, out)
         if report.fault is not None:
             raise UserError(report.fault)
         return 0

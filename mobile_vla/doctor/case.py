@@ -6,19 +6,18 @@ without. Out: a `Case`. Of the episodes only what is needed is read: all actions
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mobile_vla.actions import ActionSpace
 from mobile_vla.batch import Batch
 from mobile_vla.checkpoints.key_maps import plain_name
 from mobile_vla.checkpoints.parts import find_part
-from mobile_vla.checkpoints.trained import action_space, load_trained, read_checkpoint
+from mobile_vla.checkpoints.trained import action_space, read_checkpoint
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.catalog import scan
 from mobile_vla.data.dataset import DataConfig, fit_actions
@@ -33,7 +32,7 @@ from mobile_vla.models.tokenizer import Prompter
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.importing import Import
 from mobile_vla.training.start import build_start
-from mobile_vla.training.stored_run import StoredRun, find_machine
+from mobile_vla.training.stored_run import StoredRun, build_trained, find_machine
 from mobile_vla.training.trainer import Machine
 
 WINDOWS = 2  # of different episodes
@@ -105,11 +104,9 @@ class Case:
         source = open_source(config.model)
         notes = [] if note is None else [note]
         recorded = _read_if_there(with_data, source, config, actions, notes)
-        begun = replace(config, start=None)  # what it began with is overwritten
-        policy = build_start(begun, source, len(actions.components), machine.compute_dtype)
-        load_trained(policy, file)
+        policy = build_trained(config, source, actions, machine, file)
         return cls(
-            policy=policy.to(_device(machine)),
+            policy=policy.to(machine.device),
             config=config,
             machine=machine,
             source=source,
@@ -140,7 +137,7 @@ class Case:
         if new:
             notes.append(f"the file has no {', '.join(sorted(new))}: as a training begins with it")
         return cls(
-            policy=policy.to(_device(machine)),
+            policy=policy.to(machine.device),
             config=config,
             machine=machine,
             source=source,
@@ -164,7 +161,7 @@ class Case:
         recorded = None if actions is None else read_recorded(config.data, source, config, actions, episodes)
         policy = build_start(config, source, len(config.data.components), machine.compute_dtype)
         return cls(
-            policy=policy.to(_device(machine)),
+            policy=policy.to(machine.device),
             config=config,
             machine=machine,
             source=source,
@@ -235,7 +232,3 @@ def _list_new(known: Mapping[str, Any], policy: Policy) -> frozenset[str]:
     trained = Counter(find_part(name, name) for name in policy.trained())
     new: Mapping[str, int] = known.get("imported", {}).get("new", {})
     return frozenset(part for part, number in new.items() if number == trained[part])
-
-
-def _device(machine: Machine) -> torch.device:
-    return torch.device("cuda" if machine.accelerator == "gpu" else machine.accelerator)

@@ -92,7 +92,7 @@ class Subject:
             data=EpisodeDataModule(settings, dataset, alone, actions, prompter, seed=config.seed),
             split=split,
             parts=parts,
-            device=torch.device("cuda" if machine.accelerator == "gpu" else machine.accelerator),
+            device=machine.device,
             build=build,
             trained=False,
             run={"folder": None, "checkpoint": None, "epoch": None, "step": None},

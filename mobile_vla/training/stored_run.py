@@ -139,12 +139,12 @@ class StoredRun:
 
     def policy(self, device: torch.device | None = None) -> Policy:
         """Built anew with the weights that are meant, on `device` or its own one, in eval mode."""
-        config = self.config if self.at_start else replace(self.config, start=None)
-        policy = build_start(config, self.source, len(self.actions.components), self.machine.compute_dtype)
         if self.at_start:
+            num_components = len(self.actions.components)
+            policy = build_start(self.config, self.source, num_components, self.machine.compute_dtype)
             check_start(policy, read_checkpoint(self.checkpoint))
         else:
-            load_trained(policy, self.checkpoint)
+            policy = build_trained(self.config, self.source, self.actions, self.machine, self.checkpoint)
         return policy.to(device or self.device)
 
     def open_data(self, progress: Progress | None = None) -> Dataset:
@@ -263,6 +263,14 @@ class StoredRun:
             if (then.num_frames, then.instruction) != (episode.num_frames, episode.instruction):
                 raise UserError(f"{episode.path} changed since the run was trained on it")
         return found
+
+
+def build_trained(config: TrainConfig, source: Source, actions: ActionSpace, machine: Machine, file: Path) -> Policy:
+    """The policy of a checkpoint of ours, on the CPU, in eval mode."""
+    begun = replace(config, start=None)  # what it began with is overwritten
+    policy = build_start(begun, source, len(actions.components), machine.compute_dtype)
+    load_trained(policy, file)
+    return policy
 
 
 def find_machine(config: TrainerConfig, insist: bool) -> tuple[Machine, str | None]:

@@ -96,6 +96,11 @@ class Machine:
     precision: Precision
 
     @property
+    def device(self) -> torch.device:
+        """The first one of its kind."""
+        return torch.device("cuda" if self.accelerator == "gpu" else self.accelerator)
+
+    @property
     def compute_dtype(self) -> torch.dtype:
         return COMPUTE_DTYPES[self.precision]
 

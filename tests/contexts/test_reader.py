@@ -55,7 +55,7 @@ def test_what_scikit_learn_takes_is_aligned_with_the_rows(store):
     table = store.rows.to_pydict()
     assert np.array_equal(store["context"], np.stack([vector_of(id, "context", TAPS["context"]) for id in plan()]))
     assert store.episodes.tolist() == table["episode"]
-    name = store.labels[0]
+    name = "direction"
     assert store.label(name).tolist() == table[f"label.{name}"]
     with pytest.raises(UserError, match=f"no label 'colour'; there are .*{name}"):
         store.label("colour")

@@ -1,0 +1,177 @@
+"""A folder of episodes as training sees it: what is good, what of it is the action, how it would be split.
+
+In: one folder of HDF5 files, or several. Out: a `Recordings`, a sequence of episodes; frames are read from their files
+as they are indexed, in their own size, ready for `drive.act`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from mobile_vla.cli.nearest import suggest
+from mobile_vla.cli.progress import show_steps
+from mobile_vla.cli.saved import suggest_neighbour
+from mobile_vla.data.dataset import DataConfig, Dataset, check_labels
+from mobile_vla.data.dataset import open_dataset as open_engine
+from mobile_vla.data.layouts import frames_of, read_frames
+from mobile_vla.data.opening import open_file, reading
+from mobile_vla.data.schema import Episode, Fault
+from mobile_vla.data.splits import Part, SplitConfig, make_split
+from mobile_vla.errors import UserError
+from mobile_vla.preprocessing import Preprocessing
+
+
+def open_dataset(
+    path: Path | str | Sequence[Path | str],
+    *,
+    pattern: str = "**/*.h5",
+    components: Sequence[str] = ("linear_x", "linear_y"),
+    action_shift: int = 0,
+    labels: Path | str | None = None,
+    split: SplitConfig | None = None,
+) -> "Recordings":
+    """The good episodes of a folder. Every file is read whole the first time, and remembered as good or broken.
+
+    pattern       which files below it
+    components    which velocities are the action: the columns of `actions`
+    action_shift  frame t belongs to the file's action t + shift
+    labels        a table of labels by episode or frame (csv, json, parquet)
+    split         shares and labels of the split; without it as `mobile-vla train` splits
+
+    `UserError` where a folder is missing, or too little of it is good.
+    """
+    paths = [path] if isinstance(path, Path | str) else list(path)
+    for one in paths:
+        place = Path(one).expanduser().absolute()
+        if not place.is_dir():
+            raise UserError(f"path: expected a folder of HDF5 files, there is none at {one}{suggest_neighbour(place)}")
+    config = DataConfig(
+        root=tuple(str(one) for one in paths),
+        pattern=pattern,
+        components=tuple(components),
+        action_shift=action_shift,
+        labels=None if labels is None else str(labels),
+        split=split or SplitConfig(),
+        pack=False,
+    )
+    with show_steps() as progress:
+        dataset = open_engine(config, Preprocessing(), progress)
+    check_labels(config, dataset)
+    return Recordings(config, dataset)
+
+
+class Recordings(Sequence["Recording"]):
+    """Episodes sorted by id; index by number or by id."""
+
+    def __init__(self, config: DataConfig, dataset: Dataset):
+        self._config = config
+        self._episodes = {one.id: Recording(one, config.components) for one in dataset.episodes}
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __iter__(self) -> Iterator["Recording"]:
+        return iter(self._episodes.values())
+
+    def __getitem__(self, which: Any) -> Any:
+        if not isinstance(which, str):
+            return list(self._episodes.values())[which]
+        if which not in self._episodes:
+            raise UserError(f"no episode '{which}'{suggest(which, self._episodes)}")
+        return self._episodes[which]
+
+    def __repr__(self) -> str:
+        return f"Recordings({'; '.join(self._dataset.describe())})"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the columns of `actions`."""
+        return self._config.components
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Files that were left out, each with its reason."""
+        return self._dataset.faults
+
+    def label(self, name: str) -> np.ndarray:
+        """(episodes,) texts, `unknown` where an episode does not have it."""
+        return np.array([one.labels.get(name, "unknown") for one in self], object)
+
+    @cached_property
+    def split(self) -> Mapping[Part, tuple[str, ...]]:
+        """Ids by part (train, validation, test), as a training on these episodes is dealt them."""
+        return make_split(self._dataset.episodes, self._config.split).parts
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One episode."""
+
+    _episode: Episode
+    components: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self._episode.num_frames
+
+    def __repr__(self) -> str:
+        return f"Recording({self.id!r}, {len(self)} frames, {self.instruction!r})"
+
+    @property
+    def id(self) -> str:
+        return self._episode.id
+
+    @property
+    def instruction(self) -> str:
+        return self._episode.instruction
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self._episode.labels
+
+    @property
+    def actions(self) -> Float[np.ndarray, "N A"]:
+        """Recorded velocities, one row a frame; rows that `action_known` calls False mean nothing."""
+        return self._episode.components(self.components)
+
+    @property
+    def action_known(self) -> Bool[np.ndarray, " N"]:
+        return self._episode.action_known
+
+    @property
+    def frames(self) -> "Frames":
+        return Frames(self._episode)
+
+
+class Frames(Sequence[np.ndarray]):
+    """Frames of one episode as they were recorded: uint8, (height, width, 3) RGB; read as they are indexed."""
+
+    def __init__(self, episode: Episode):
+        self._episode = episode
+
+    def __len__(self) -> int:
+        return self._episode.num_frames
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        return iter(self._read(0, len(self)))
+
+    def __getitem__(self, which: Any) -> Any:
+        """One frame, or with a slice a list of frames, which may differ in size."""
+        if isinstance(which, slice):
+            chosen = range(len(self))[which]
+            if not chosen:
+                return []
+            low = min(chosen)
+            read = self._read(low, max(chosen) + 1)
+            return [read[index - low] for index in chosen]
+        index = range(len(self))[which]
+        return self._read(index, index + 1)[0]
+
+    def _read(self, low: int, high: int) -> list[UInt8[np.ndarray, "height width 3"]]:
+        with open_file(self._episode.path) as file, reading():
+            return read_frames(frames_of(file, self._episode.frames_at, len(self)), low, high)
