@@ -76,13 +76,16 @@ class Recipes:
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Study:
     asked: Asked
     accounts: Mapping[str, Account]
     pairings: tuple[Pairing, ...]
     untrained: Store | None = None
     recipes: tuple[Recipes, ...] = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}:\n{account.judgement!r}" for name, account in self.titled.items())
 
     @property
     def titled(self) -> dict[str, Account]:

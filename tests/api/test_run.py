@@ -1,6 +1,9 @@
 """A run of seconds through `mobile_vla`: trained, opened, driven, looked into, as the commands and the model do it."""
 
 import json
+import runpy
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -21,6 +24,7 @@ from tests.cli.small_training import SMALL, run
 FRAMES, WINDOW = 11, 8
 WORDS = (*SMALL, "callbacks.figures=null", "callbacks.effects=null", "data.split.validation=0.2")
 WORDS += ("optimization.lr=3e-2", "trainer.max_epochs=1")
+TOUR = Path(__file__).parents[2] / "docs" / "tour.py"
 TAPS = ("context", "pixels", "text_layer_0", "head_state")
 
 
@@ -229,3 +233,13 @@ class TestDataset:
             mv.open_dataset(here.folder / "nothing")
         with pytest.raises(UserError, match="no episode 'x'"):
             here.data["x"]
+
+
+def test_the_tour_runs_on_it(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(here.folder))
+    monkeypatch.setattr(sys, "argv", ["tour.py", str(here.run.folder), str(here.episodes), str(here.store.folder)])
+    tour = runpy.run_path(str(TOUR))
+    assert tour["X"].shape[0] == 12 * FRAMES == len(tour["y"])
+    assert (tmp_path / "tour.png").stat().st_size > 1000
+    assert "discriminative: " in capsys.readouterr().out

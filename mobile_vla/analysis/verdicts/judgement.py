@@ -29,7 +29,7 @@ from mobile_vla.levels import ALPHA
 IMAGES = ("pixels", "image_tokens")  # taps that hold what the model sees, not what it makes of it
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Judgement:
     """preserving, discriminative, actionable  verdicts; the second on the first primary target
     targets      name -> verdict and decoding of every label, the primary ones first
@@ -59,6 +59,11 @@ class Judgement:
             "discriminative": self.discriminative,
             "actionable": self.actionable,
         }
+
+    def __repr__(self) -> str:
+        """Each verdict with its number and its reason, a line each."""
+        told = [f"{name}: {say_briefly(verdict)}. {verdict.why}" for name, verdict in self.verdicts.items()]
+        return "\n".join(told)
 
     def to_plain(self) -> dict[str, Any]:
         return {name: verdict.to_plain() for name, verdict in self.verdicts.items()}
