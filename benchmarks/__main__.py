@@ -25,6 +25,7 @@ from benchmarks import (  # noqa: E402
     under_load,
     variants,
 )
+from benchmarks.earlier import BASELINE  # noqa: E402
 from benchmarks.table import Line, describe_machine, format_table, save  # noqa: E402
 
 BENCHMARKS = {
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (%(default)s)")
     parser.add_argument(
         "--baseline",
-        default=tiny_step.BASELINE,
+        default=BASELINE,
         metavar="COMMIT",
         help="of tiny_step: what it compares with (%(default)s)",
     )

@@ -3,20 +3,19 @@
 In: nothing. Out: seconds on the wall and of processor time, imports and Python's own start included, and what share of
 the latter are import statements. `train` is the demo's tiny model over 40 synthetic episodes: once with frames that
 were packed before, once with a folder for them that is new, so that reading, checking and packing are in it. It is left
-at the end of the first step. In a checkout that has the commit, the code of `BEFORE` does the same in the same rounds.
+at the end of the first step. The code of an earlier commit (`earlier.py`) does the same in the same rounds.
 """
 
 import os
 import resource
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 
+from benchmarks.earlier import BASELINE, CHECKOUT, check_out
 from benchmarks.setting import RESOLUTION
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Spread, Stopwatch, Took, Variant, alternate
@@ -25,14 +24,12 @@ from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 
 EPISODES = 40
 ROUNDS = 10  # at most; the limit of seconds comes first
-BEFORE = "0d32379"  # collected garbage while importing, and composed the configuration three times
-CHECKOUT = Path(__file__).parents[1]
 HELP, COMMAND_HELP, PACKED, FIRST_USE, EARLIER = (
     "--help",
     "a command's --help",
     "train, to the first step",
     "the same, first use",
-    f"train at {BEFORE}, to the first step",
+    f"train at {BASELINE}, to the first step",
 )
 ASKED = {HELP: "< 1", COMMAND_HELP: "< 1", PACKED: "< 4"}  # seconds on the wall
 
@@ -103,13 +100,13 @@ def run(limit_s: float, threads: int) -> list[Line]:
             PACKED: now.packed,
             FIRST_USE: now.first_use,
         }
-        trainings = {PACKED: now}
-        if (code := _unpack(BEFORE, folder / BEFORE)) is not None:
-            trainings[EARLIER] = Trainings(folder=folder, code=code, threads=threads)
-            variants[EARLIER] = trainings[EARLIER].packed
+        earlier = check_out(BASELINE, folder / BASELINE)
+        trainings = {PACKED: now, EARLIER: Trainings(folder=folder, code=earlier, threads=threads)}
+        variants[EARLIER] = trainings[EARLIER].packed
         timings = alternate(variants, rounds=ROUNDS, limit_s=limit_s, threads=threads)
-    beside = {PACKED: EARLIER} if EARLIER in variants else {}
-    lines = [Line.of(timings, name, beside.get(name), clock) for clock in CLOCKS for name in variants]
+    lines = [
+        Line.of(timings, name, EARLIER if name == PACKED else None, clock) for clock in CLOCKS for name in variants
+    ]
     lines = [replace(line, asked=ASKED.get(line.what)) if line.unit == "s wall" else line for line in lines]
     return lines + _shares_of_imports(trainings, timings.rounds)
 
@@ -125,16 +122,6 @@ def _shares_of_imports(trainings: Mapping[str, Trainings], rounds: int) -> list[
         )
         for name, training in trainings.items()
     ]
-
-
-def _unpack(commit: str, folder: Path) -> Path | None:
-    """The code of a commit; None where this is no checkout that has it."""
-    done = subprocess.run(["git", "-C", CHECKOUT, "archive", commit], capture_output=True)
-    if done.returncode:
-        return None
-    with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 def _time(arguments: Sequence[str], threads: int, code: Path = CHECKOUT) -> tuple[Took, str]:

@@ -21,11 +21,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.earlier import BASELINE, CHECKOUT, check_out
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Took, alternate
 
-BASELINE = "0d32379"
-HERE = Path(__file__).parents[1]
 THEN, SAME, NOW = "then", "now, its sizes", "now"
 ASKED = {SAME: ">= 1.5", NOW: ">= 3"}
 WORK = ("train", "validate")
@@ -56,8 +55,8 @@ def run(limit_s: float, threads: int, baseline: str = BASELINE) -> list[Line]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         then = stack.enter_context(start(check_out(baseline, folder / "then"), folder / THEN, threads, []))
-        same = stack.enter_context(start(HERE, folder / SAME, threads, as_overrides("model", then.facts["sizes"])))
-        now = stack.enter_context(start(HERE, folder / NOW, threads, []))
+        same = stack.enter_context(start(CHECKOUT, folder / SAME, threads, as_overrides("model", then.facts["sizes"])))
+        now = stack.enter_context(start(CHECKOUT, folder / NOW, threads, []))
         workers = {THEN: then, SAME: same, NOW: now}
         variants = {
             f"{work}: {name}": lambda worker=worker, work=work: worker(work)
@@ -92,18 +91,6 @@ def start(root: Path, folder: Path, threads: int, overrides: list[str]) -> Itera
             yield Worker(process)
         finally:
             process.terminate()
-
-
-def check_out(commit: str, folder: Path) -> Path:
-    """The files of a commit; `SystemExit` in one line where there is none."""
-    archive = subprocess.run(["git", "archive", commit], cwd=HERE, capture_output=True)
-    if archive.returncode:
-        raise SystemExit(
-            f"--baseline {commit}: expected a commit of this repository ({archive.stderr.decode().strip()})"
-        )
-    folder.mkdir()
-    subprocess.run(["tar", "--extract"], cwd=folder, input=archive.stdout, check=True)
-    return folder
 
 
 def as_overrides(name: str, value: Any) -> list[str]:

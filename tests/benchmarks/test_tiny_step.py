@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks import tiny_worker
+from benchmarks.earlier import check_out
 from benchmarks.setting import prepare_training
-from benchmarks.tiny_step import as_overrides, check_out
+from benchmarks.tiny_step import as_overrides
 from tests.benchmarks.conftest import EPISODES, TINY
 
 
