@@ -159,7 +159,7 @@ class TestOwnRun:
         steps = json.loads((trained / "train.json").read_text())["steps"]
         assert (found["epoch"], found["step"], found["split"]) == (1, steps, "validation")
         assert Path(found["checkpoint"]).parent == trained / "checkpoints"
-        assert found["taps"]["image_tokens:whole"]["shape"] == [8, 32]
+        assert found["taps"]["image_tokens:whole"]["shape"] == [4, 32]
         assert 0 < found["description"]["context"]["raw"]["effective_rank"] < 32
         assert found["bytes"] == sum(f.stat().st_size for f in (everything / "contexts").rglob("*") if f.is_file())
         assert {f.name for f in everything.glob("*.png")} >= {"spectra.png", "map_0_context.png"}
