@@ -94,8 +94,10 @@ def test_numbers_of_other_weights_are_not_quoted(trained, judged, data, tmp_path
 def test_what_comes_back_scores_the_same(judged):
     own, back = judged
     assert back["loss"] == pytest.approx(own["loss"], rel=1e-6)
-    assert back["image_effect"] == pytest.approx(own["image_effect"], rel=1e-4)
     assert back["rmse"] == pytest.approx(own["rmse"], rel=1e-6)
+    # Not the effects: who lends whom an image hangs on what instructions mean, of which the run knows more.
+    for mine, its in zip(back["by_horizon"], own["by_horizon"], strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], rel=1e-6)
 
 
 def test_eval_says_that_its_training_is_unknown(judged):
