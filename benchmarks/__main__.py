@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
+from mobile_vla.jobs.quiet import quiet_libraries, quiet_loggers
 
 quiet_libraries()
 

@@ -28,7 +28,7 @@ from benchmarks.timing import Spread, Stopwatch
 from benchmarks.work import count_work
 from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.requests import WindowRequest
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.cache_plan import Wanted
 from mobile_vla.training.feature_cache import fill
 from mobile_vla.training.run import Training

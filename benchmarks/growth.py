@@ -20,7 +20,7 @@ from benchmarks.policy_step import PolicyStep
 from benchmarks.setting import RESOLUTION, Setting, prepare_training
 from benchmarks.table import Line
 from benchmarks.timing import Spread, alternate
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 
 TINY = ("model=tiny", "trainer=cpu")
 ROUNDS = 20  # at most; the limit of seconds comes first

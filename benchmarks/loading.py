@@ -23,9 +23,9 @@ from benchmarks.table import Line
 from benchmarks.timing import Stopwatch, Took, Variant, alternate
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import open_dataset
-from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import Part
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.synthetic.writer import SynthConfig
 from mobile_vla.training.run import Training
 
 OVERRIDES = ("model=kosmos2", "model.weights=random", "trainer=cpu")  # no weight is made: only its 224x224 matters

@@ -19,10 +19,10 @@ from benchmarks.device import find_device
 from benchmarks.setting import NoCheckpoints, Setting
 from benchmarks.timing import Stopwatch, Took
 from benchmarks.upstream_step import WindowBatch
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.data.requests import WindowRequest
+from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.losses import masked_huber
 from mobile_vla.training.trainer import build_trainer
 
 FrozenPart = Literal["nothing", "image_tokens", "states"]  # what of the work comes out of a cache

@@ -18,13 +18,13 @@ import torch
 from benchmarks.setting import MIDDLE, Setting
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Spread, Stopwatch, Timings, Took, Variant, alternate
-from mobile_vla.contexts.places import starts_of
-from mobile_vla.contexts.plans import PlanConfig
-from mobile_vla.contexts.sampling import make_plan
 from mobile_vla.data.requests import WindowRequest
+from mobile_vla.opening.probe_subject import Subject
+from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
+from mobile_vla.probing.plans import PlanConfig
+from mobile_vla.probing.sampling import make_plan
+from mobile_vla.taps.places import starts_of
 from mobile_vla.training.callbacks.probe import ProbeCallbackConfig
-from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
-from mobile_vla.training.probe_subject import Subject
 
 TINY = ("experiment=demo",)  # eight episodes a batch
 EPISODE_A_BATCH = (

@@ -15,21 +15,21 @@ from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import open_dict
 
 from benchmarks.timing import Stopwatch, Took
-from mobile_vla.batch import Batch
 from mobile_vla.checkpoints.trained import metadata
-from mobile_vla.cli.composition import Composition
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.task import own_values, resolve
 from mobile_vla.cli.train import COMMAND
-from mobile_vla.cli.typed import build
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.core.batch import Batch
+from mobile_vla.display.tensorboard import Board
+from mobile_vla.evaluation.metrics import EpisodeSums, label_names
+from mobile_vla.jobs.task import own_values, resolve
 from mobile_vla.models.policy import Policy
+from mobile_vla.settings.composition import Composition
+from mobile_vla.settings.conf_folder import find_conf_folder
+from mobile_vla.settings.typed import build
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.callbacks.probe import ProbeCallbackConfig, StoreContexts
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
 from mobile_vla.training.run import Training
-from mobile_vla.training.tensorboard import Board
 from mobile_vla.training.trainer import build_trainer
 
 NUM_TRAINED = 4  # episodes beside those of the validation: no less, since a split keeps both directions

@@ -15,7 +15,7 @@ from benchmarks.steps import ON_CPU, ROUNDS, TEXT
 from benchmarks.table import Line
 from benchmarks.timing import Variant, alternate
 from mobile_vla.data.requests import WindowRequest
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 
 TINY = ("model=tiny", "trainer=cpu")
 NUM_FRAMES = 72

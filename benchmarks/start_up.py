@@ -20,7 +20,7 @@ from benchmarks.setting import RESOLUTION
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Spread, Stopwatch, Took, Variant, alternate
 from mobile_vla.cli.registry import MODULES
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 
 EPISODES = 40
 ROUNDS = 10  # at most; the limit of seconds comes first

@@ -22,7 +22,7 @@ from benchmarks.table import Line
 from benchmarks.timing import Spread, Timings, Variant, alternate
 from benchmarks.upstream_step import UpstreamPolicy, UpstreamStep
 from benchmarks.work import Work, count_work
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 
 ON_CPU = (*MIDDLE, "trainer=cpu")
 EPISODES = SynthConfig(episodes=4, resolution=RESOLUTION, workers=1)

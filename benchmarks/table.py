@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Clock, Spread, Timings
-from mobile_vla.durable import write_text
-from mobile_vla.training.provenance import provenance
+from mobile_vla.core.durable import write_text
+from mobile_vla.runs.provenance import provenance
 
 SCHEMA = 1
 HEADINGS = ("what", "median", "quartiles", "unit", "ratio", "its quartiles", "to", "rounds")

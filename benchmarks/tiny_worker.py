@@ -8,20 +8,32 @@ then the seconds that each took. Only what that commit has is imported.
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from mobile_vla.cli.quiet import quiet_libraries, quiet_loggers
 
-quiet_libraries()
+def find(name: str, *homes: str) -> Any:
+    """What a module of today's package holds, or the module of an earlier one that held it."""
+    for home in homes:
+        with suppress(ModuleNotFoundError):
+            return getattr(import_module(f"mobile_vla.{home}"), name)
+    raise SystemExit(f"{name}: expected in one of {', '.join(homes)}")
+
+
+quiet_loggers = find("quiet_loggers", "jobs.quiet", "cli.quiet")
+find("quiet_libraries", "jobs.quiet", "cli.quiet")()
 
 import torch  # noqa: E402  (the libraries read what keeps them quiet when they are imported)
 
 from benchmarks.policy_step import PolicyStep  # noqa: E402
 from benchmarks.setting import RESOLUTION, Setting, prepare_training  # noqa: E402
-from mobile_vla.data.synthetic.writer import SynthConfig  # noqa: E402
 from mobile_vla.models.policy import Policy  # noqa: E402
-from mobile_vla.training.losses import masked_huber  # noqa: E402
+
+masked_huber = find("masked_huber", "evaluation.losses", "training.losses")
+SynthConfig = find("SynthConfig", "sources.synthetic.writer", "data.synthetic.writer")
 
 EPISODES = SynthConfig(episodes=16, resolution=RESOLUTION, workers=1)  # half of them validate
 PASSES = 3  # over the batch, one behind the other as in training

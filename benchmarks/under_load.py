@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.setting import RESOLUTION, NoCheckpoints, Setting, prepare_training
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Stopwatch, Took, Variant, alternate
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 from mobile_vla.training.trainer import build_trainer
 
 EPISODES = SynthConfig(episodes=20, resolution=RESOLUTION, workers=1)

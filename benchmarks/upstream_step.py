@@ -21,7 +21,7 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
 from benchmarks.device import Cpu, Device
 from benchmarks.timing import Stopwatch, Took
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 
 LANGUAGE_MODEL_HEAD = "lm_head"
 CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY = 1.0, 1e-4, 0.01

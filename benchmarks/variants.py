@@ -14,12 +14,12 @@ from benchmarks.probe_cost import EPISODE_A_BATCH, TINY, in_new_folder, make_sub
 from benchmarks.setting import Setting
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, alternate
-from mobile_vla.contexts.plans import PlanConfig
 from mobile_vla.contexts.rows import RowId
-from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
-from mobile_vla.training.interventions.catalog import Spec, Variant
-from mobile_vla.training.interventions.instructions import with_texts
-from mobile_vla.training.probing import list_rows
+from mobile_vla.interventions.catalog import Spec, Variant
+from mobile_vla.interventions.instructions import with_texts
+from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
+from mobile_vla.probing.engine import list_rows
+from mobile_vla.probing.plans import PlanConfig
 
 TEXTS = ("swap", "paraphrase", "empty", "shuffle")
 REVERSED = "reversed"

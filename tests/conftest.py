@@ -15,32 +15,19 @@ from PIL import Image
 import tests.typecheck  # noqa: F401  (the hook finds it by name)
 
 # Shapes and types of public boundaries are checked in the tests, and only there.
-CHECKED = ("batch", "actions", "preprocessing", "analysis", "contexts", "doctor", "models", "survey", "training")
-CHECKED += ("augmentation", "api")
-CHECKED += tuple(
-    f"data.{part}"
-    for part in (
-        "assemble",
-        "dealing",
-        "frames",
-        "held_out",
-        "label_table",
-        "layouts",
-        "meaning",
-        "plan",
-        "requests",
-        "splits",
-        "stills",
-        "windows",
-    )
-)
+CHECKED = (
+    "analysis", "api", "contexts", "display", "doctor", "evaluation", "interventions", "models", "opening", "probing",
+    "survey", "taps", "training", "core.batch", "core.actions", "core.preprocessing", "sources.layouts",
+    "data.assemble", "data.dealing", "data.frames", "data.held_out", "data.labelling", "data.meaning", "data.plan",
+    "data.requests", "data.splits", "data.stills", "data.windows",
+)  # fmt: skip
 install_import_hook(
     [f"mobile_vla.{part}" for part in CHECKED],
     "tests.typecheck.check",
 )
 
-from mobile_vla.data.schema import Episode
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.sources.schema import Episode
 
 settings.register_profile("tests", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile("tests")

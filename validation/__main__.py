@@ -11,7 +11,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before numpy: one thread a process
 
-from mobile_vla.errors import UserError  # noqa: E402
+from mobile_vla.core.errors import UserError  # noqa: E402
 from validation.report import format_rate, save_power, write  # noqa: E402
 from validation.results import Results  # noqa: E402
 from validation.simulation import Amount, list_cases, simulate  # noqa: E402

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mobile_vla.analysis.verdicts.verdict import Verdict
-from mobile_vla.levels import ALPHA
+from mobile_vla.core.levels import ALPHA
 
 P_SMALL, MISSES = "p <= .05", "says that a linear probe misses it"
 YES, NO, UNDECIDED = "yes", "no", "undecided"

@@ -14,7 +14,7 @@ from typing import Literal
 
 from scipy import stats
 
-from mobile_vla.levels import DESCRIPTIONS
+from mobile_vla.core.levels import DESCRIPTIONS
 
 ENOUGH = 75  # stores: where something happened in none of so many, it happens in at most 5 % (Wilson)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobile_vla.analysis.figures.power import AXES, Point, Power, draw_power
-from mobile_vla.durable import write_text
+from mobile_vla.core.durable import write_text
 from validation.case import Case
 from validation.detectable import list_detectable
 from validation.rates import Rate

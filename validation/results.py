@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 
 import mobile_vla
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 SCHEMA = 1
 PACKAGE, SIMULATIONS = Path(mobile_vla.__file__).parent, Path(__file__).parent

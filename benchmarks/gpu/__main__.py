@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.quiet import quiet_libraries
+from mobile_vla.jobs.quiet import quiet_libraries
 
 quiet_libraries()
 
@@ -17,7 +17,7 @@ from benchmarks.gpu.findings import Findings, append_end, append_piece  # noqa: 
 from benchmarks.gpu.page import write_page  # noqa: E402
 from benchmarks.gpu.plan import SECTIONS  # noqa: E402
 from benchmarks.gpu.running import Section, Worker, run_all  # noqa: E402
-from mobile_vla.durable import write_text  # noqa: E402
+from mobile_vla.core.durable import write_text  # noqa: E402
 
 MINUTES = 7.5
 PATIENCE = 5  # times as long may each section take where it is tried out: a busy CPU is slow

@@ -15,8 +15,8 @@ from benchmarks.gpu.size import NUM_TOKENS, SIZES, Size
 from benchmarks.peak import Product
 from benchmarks.setting import Setting, prepare_training
 from benchmarks.timing import Timings, Variant, alternate
-from mobile_vla.batch import Batch
-from mobile_vla.cli.quiet import quiet_loggers
+from mobile_vla.core.batch import Batch
+from mobile_vla.jobs.quiet import quiet_loggers
 from mobile_vla.models.memory import StepConfig, make_batch
 
 ALL, TEXT = "model/lora=all", "model/lora=text"

@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks.device import Device
 from benchmarks.setting import Setting
 from benchmarks.timing import Stopwatch, Took
-from mobile_vla.batch import Batch
-from mobile_vla.training.losses import masked_huber
+from mobile_vla.core.batch import Batch
+from mobile_vla.evaluation.losses import masked_huber
 
 STEPS = 3  # that are timed at a time: a device that runs behind may do so within them
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 
 NUM_TOKENS = 14  # of the prompt
 

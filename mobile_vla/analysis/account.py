@@ -15,13 +15,13 @@ from mobile_vla.analysis.descriptions.over_training import Course, follow_epochs
 from mobile_vla.analysis.descriptions.projection import Map, make_map
 from mobile_vla.analysis.pairs.layers import Layers, find_layers
 from mobile_vla.analysis.subject import Subject
-from mobile_vla.analysis.verdicts.discriminative import MEASURE
+from mobile_vla.analysis.verdicts.discriminative.targets import list_unused
+from mobile_vla.analysis.verdicts.discriminative.verdict import MEASURE
 from mobile_vla.analysis.verdicts.judgement import Judgement, judge
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import list_unused
 from mobile_vla.analysis.verdicts.verdict import undecided
 from mobile_vla.contexts.reader import Store
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
 
 MOST_LABELS = 4  # that groups are made by
 

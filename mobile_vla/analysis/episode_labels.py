@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.rows import LABEL
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
 
 AGREED = 0.9  # share of an episode's rows with a known value: from here on the others are strays
 MOST_UNCLEAR = 0.1  # of the episodes: above, the label varies within episodes and is not used

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from mobile_vla.analysis.episode_labels import EpisodeLabel
-from mobile_vla.moments import Moment, find_moment, is_called_moment, is_called_session, read_moment
-from mobile_vla.plural import plural
+from mobile_vla.core.moments import Moment, find_moment, is_called_moment, is_called_session, read_moment
+from mobile_vla.core.plural import plural
 
 LEAST_KNOWN = 0.1  # of the episodes: below, what is known is taken for chance
 SESSION_WORD = re.compile(r"(?<![0-9A-Za-z])((?:day|session|sess)[_-]?\d+)(?![0-9A-Za-z])", re.IGNORECASE)

@@ -17,7 +17,7 @@ from mobile_vla.analysis.recording import find_recording
 from mobile_vla.analysis.tracks import link_one_track
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 BINS = 5  # of progress: around 0, 25, 50, 75 and 100 %
 MOST_EPISODES = 500  # that are looked at: an even sample of more

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mobile_vla.cli.nearest import suggest
-from mobile_vla.cli.progress import show_steps
-from mobile_vla.cli.saved import suggest_neighbour
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.nearest import suggest
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.dataset import DataConfig, Dataset, check_labels
 from mobile_vla.data.dataset import open_dataset as open_engine
-from mobile_vla.data.layouts import frames_of, read_frames
-from mobile_vla.data.opening import open_file, reading
-from mobile_vla.data.schema import Episode, Fault
 from mobile_vla.data.splits import Part, SplitConfig, make_split
-from mobile_vla.errors import UserError
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.jobs.progress import show_steps
+from mobile_vla.settings.saved import suggest_neighbour
+from mobile_vla.sources.layouts import frames_of, read_frames
+from mobile_vla.sources.opening import open_file, reading
+from mobile_vla.sources.schema import Episode, Fault
 
 
 def open_dataset(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 EXPECTED = "expected one RGB image, uint8 or a float in 0..1, of shape (height, width, 3) or (3, height, width)"
 

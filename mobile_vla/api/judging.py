@@ -14,11 +14,11 @@ from mobile_vla.analysis.verdicts.judgement import Judgement
 from mobile_vla.analysis.verdicts.judgement import judge as judge_store
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.cli.compare import CompareConfig, Inquiry, write_report
-from mobile_vla.cli.output import take_out
-from mobile_vla.cli.progress import show_steps
 from mobile_vla.cli.subjects import find_subject
 from mobile_vla.contexts.reader import Store
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.output import take_out
+from mobile_vla.jobs.progress import show_steps
 
 Place = Store | Path | str
 Names = str | Sequence[str]

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mobile_vla.actions import ActionSpace
 from mobile_vla.api.image import read_image
 from mobile_vla.api.taps import Taps
-from mobile_vla.contexts.capture import capture
-from mobile_vla.contexts.taps import DEFAULT_TAPS, resolve_taps
-from mobile_vla.errors import UserError
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.stepper import PolicyStepper
-from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.taps.capture import capture
+from mobile_vla.taps.points import DEFAULT_TAPS, resolve_taps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

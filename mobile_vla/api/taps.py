@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mobile_vla.batch import Batch
-from mobile_vla.contexts.capture import Captured
-from mobile_vla.contexts.places import Places
-from mobile_vla.errors import UserError
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
+from mobile_vla.taps.capture import Captured
+from mobile_vla.taps.places import Places
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 from mobile_vla.api.loading import load
 from mobile_vla.api.policy import LoadedPolicy
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.launch import launch
-from mobile_vla.cli.listener import Caller
 from mobile_vla.cli.registry import load_command
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.listener import Caller
+from mobile_vla.settings.conf_folder import find_conf_folder
 
 REPORT = "train.json"
 

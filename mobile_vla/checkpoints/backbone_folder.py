@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, Kosmos2Config, PreTrainedTokenizerBase
 
 from mobile_vla.checkpoints.key_maps import plain_name
-from mobile_vla.durable import made_whole
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.core.durable import made_whole
+from mobile_vla.core.preprocessing import Preprocessing
 
 PIL_FILTERS = {"bilinear": 2, "bicubic": 3}
 

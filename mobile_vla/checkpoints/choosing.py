@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from mobile_vla.checkpoints.files import LAST, find_damage
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 FOLDER = "checkpoints"
 START = "start"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mobile_vla.checkpoints.opened import Weights
 from mobile_vla.checkpoints.parts import PARTS, Parts
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 LISTED = 10
 

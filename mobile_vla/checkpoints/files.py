@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from mobile_vla.durable import replaced
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import replaced
+from mobile_vla.core.errors import UserError
 
 LAST, PREVIOUS, NEXT = "last.ckpt", "previous.ckpt", "next.ckpt"
 

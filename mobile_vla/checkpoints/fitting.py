@@ -11,9 +11,9 @@ from typing import Any
 from mobile_vla.checkpoints.key_maps import LM_HEAD, plain_name
 from mobile_vla.checkpoints.opened import Opened
 from mobile_vla.checkpoints.parts import Parts, find_part
-from mobile_vla.errors import UserError
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.models.skeleton import build_skeleton, find_architecture
 

@@ -21,8 +21,8 @@ from mobile_vla.checkpoints.opened import Opened, Weights
 from mobile_vla.checkpoints.opening import open_checkpoint
 from mobile_vla.checkpoints.parts import find_part, take_apart
 from mobile_vla.checkpoints.portable import ADAPTER_WEIGHTS, BASE, HEAD, HEAD_WEIGHTS, SCHEMA, TOKEN
-from mobile_vla.errors import UserError
-from mobile_vla.models.kosmos2 import RANDOM
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.kosmos2 import RANDOM
 
 TRANSFORMERS_CONFIG = "config.json"
 CLIPPED = (-1.0, 1.0)  # the lab's actions were clipped to it, and its heads put out what they were trained on

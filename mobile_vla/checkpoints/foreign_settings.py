@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from mobile_vla.checkpoints.foreign import Foreign
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 Load = Literal["all", "backbone"]
 OF_THE_HEAD = ("data.components", "data.bounds", "model.head.")

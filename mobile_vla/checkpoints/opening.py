@@ -18,7 +18,7 @@ from mobile_vla.checkpoints import choosing
 from mobile_vla.checkpoints.opened import Opened, Weights
 from mobile_vla.checkpoints.safetensors_files import open_safetensors
 from mobile_vla.checkpoints.torch_files import PICKLE, ZIP, open_torch
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 STANDARD = {  # weights that folders hold, by name, and the configuration that goes with them
     "adapter_model.safetensors": "adapter_config.json",

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import mobile_vla
-from mobile_vla.actions import ActionSpace
 from mobile_vla.checkpoints.backbone_folder import plain_weights, write_backbone, write_readers
-from mobile_vla.durable import replaced, write_text
-from mobile_vla.models.kosmos2 import RANDOM
-from mobile_vla.models.layouts import Layout
-from mobile_vla.models.loading import Source
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.durable import replaced, write_text
+from mobile_vla.models.backbones.kosmos2 import RANDOM
+from mobile_vla.models.backbones.layouts import Layout
+from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.policy import Policy
 
 SCHEMA = 1

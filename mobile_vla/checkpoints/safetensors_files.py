@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mobile_vla.checkpoints.opened import Opened, TensorSpec, Weights
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 DTYPES = {
     "F64": "float64",

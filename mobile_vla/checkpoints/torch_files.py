@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mobile_vla.checkpoints.opened import Opened, TensorSpec, Weights, name_dtype
 from mobile_vla.checkpoints.plain import make_plain
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 SECTIONS = (

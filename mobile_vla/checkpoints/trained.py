@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import mobile_vla
-from mobile_vla.actions import ActionSpace
-from mobile_vla.errors import UserError
-from mobile_vla.models.fingerprint import fingerprint_trained
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.fingerprint import fingerprint_trained
 from mobile_vla.models.policy import Policy
 
 SCHEMA = 1

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
 from mobile_vla.cli.run_list import Sort, list_runs
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
-    from mobile_vla.training.run_summary import RunSummary
+    from mobile_vla.runs.summary import RunSummary
 
 EVENTS, LOG = "events.out.tfevents.*", "tensorboard.log"
 
@@ -38,9 +38,9 @@ class BoardConfig:
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Find the runs, and a port; the job lays out and shows."""
-    from mobile_vla.cli.serving import find_port, write_address, write_command
-    from mobile_vla.cli.short_names import shorten
-    from mobile_vla.cli.typed import build
+    from mobile_vla.cli.tables.short_names import shorten
+    from mobile_vla.cli.terminal.serving import find_port, write_address, write_command
+    from mobile_vla.settings.typed import build
 
     settings = build(BoardConfig, config)
     found = list_runs(settings.runs, settings.sort)
@@ -55,11 +55,11 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     port = find_port(settings.host, settings.port) if settings.start else settings.port
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.results import print_table, write_report
-        from mobile_vla.cli.runs_table import table_of_runs
-        from mobile_vla.cli.serving import serve
-        from mobile_vla.plural import plural
-        from mobile_vla.training.run_board import lay_out
+        from mobile_vla.cli.tables.runs import table_of_runs
+        from mobile_vla.cli.terminal.serving import serve
+        from mobile_vla.core.plural import plural
+        from mobile_vla.display.run_board import lay_out
+        from mobile_vla.jobs.results import print_table, write_report
 
         folders = {name: one.folder for name, one in links.items()}
         if settings.probes:

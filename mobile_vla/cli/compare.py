@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
     from mobile_vla.analysis.report.page import Picture, Took
@@ -75,8 +75,8 @@ class Inquiry:
         """`UserError` where a store is missing, or what is asked is none of it."""
         from mobile_vla.analysis.sample import take_sample
         from mobile_vla.analysis.study import Asked
+        from mobile_vla.analysis.verdicts.discriminative.targets import declare_targets
         from mobile_vla.analysis.verdicts.rigour import Rigour
-        from mobile_vla.analysis.verdicts.targets import declare_targets
         from mobile_vla.cli.subjects import find_subject, refuse_strangers
 
         subjects, tap = _find_subjects(settings), settings.tap
@@ -100,13 +100,13 @@ class Inquiry:
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open the stores and find what is asked of them; the job computes."""
-    from mobile_vla.cli.typed import build
+    from mobile_vla.settings.typed import build
 
     inquiry = Inquiry.open(build(CompareConfig, config))
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.compare_table import COLUMNS, rows_of_study
-        from mobile_vla.cli.progress import show_steps
+        from mobile_vla.cli.tables.compare import COLUMNS, rows_of_study
+        from mobile_vla.jobs.progress import show_steps
 
         begun = time.perf_counter()
 

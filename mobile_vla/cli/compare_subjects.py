@@ -15,7 +15,7 @@ from string import ascii_uppercase
 import yaml
 
 from mobile_vla.analysis.subject import Subject
-from mobile_vla.cli.saved import FILE
+from mobile_vla.settings.saved import FILE
 
 SIDES = ("left", "right")  # also values of labels: no name for a store
 NOT_THE_RECIPE = ("seed", "out", "name", "run", "config")  # settings that two runs of one recipe may differ in

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
 from mobile_vla.cli.foreign_policy import MISSING_ROOT, WORDS, ForeignConfig
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
     from mobile_vla.doctor.case import Case
@@ -25,7 +25,7 @@ NOWHERE = "."  # a folder that is never opened: settings of data need one
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open what is examined; the job examines."""
-    from mobile_vla.cli.importing import importing_libraries
+    from mobile_vla.jobs.importing import importing_libraries
 
     with importing_libraries():
         from mobile_vla.doctor.examination import examine
@@ -34,7 +34,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     case = _open(config, context)
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.progress import show_steps
+        from mobile_vla.jobs.progress import show_steps
 
         with show_steps() as progress:
             found = examine(case, progress)
@@ -47,11 +47,11 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _open(config: dict[str, Any], context: Context) -> "Case":
-    from mobile_vla.cli.typed import build
     from mobile_vla.data.dataset import DataConfig
     from mobile_vla.doctor.case import Case
+    from mobile_vla.opening.stored_run import StoredRun
+    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.stored_run import StoredRun
 
     settings = {key: value for key, value in config.items() if key not in OWN}
     with_data = settings["data"]["root"] is not None
@@ -82,8 +82,8 @@ def _open_file(given: ForeignConfig, settings: dict[str, Any], context: Context)
     from mobile_vla.checkpoints.foreign import open_foreign
     from mobile_vla.checkpoints.trained import read_checkpoint
     from mobile_vla.cli.foreign_policy import settle_foreign
-    from mobile_vla.cli.typed import build
     from mobile_vla.doctor.case import Case
+    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
 
     file = given.path.expanduser().absolute()

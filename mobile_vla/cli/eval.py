@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report, SavedRun
-from mobile_vla.cli.findings_table import rows_of_findings, rows_of_model, rows_of_notes, rows_of_spread
-from mobile_vla.errors import UserError
+from mobile_vla.cli.tables.findings import rows_of_findings, rows_of_model, rows_of_notes, rows_of_spread
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report, SavedRun
 
 if TYPE_CHECKING:
     from mobile_vla.data.dataset import Progress
-    from mobile_vla.training.stored_run import HeldOut, StoredRun
+    from mobile_vla.opening.stored_run import HeldOut, StoredRun
 
 PARTS = ("validation", "test")
 MACHINE = ("trainer.accelerator=", "trainer.precision=")
@@ -22,13 +22,13 @@ MACHINE = ("trainer.accelerator=", "trainer.precision=")
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open every run and find its episodes; the job evaluates one run after the other."""
-    from mobile_vla.cli.importing import importing_libraries
-    from mobile_vla.cli.progress import show_steps
+    from mobile_vla.jobs.importing import importing_libraries
+    from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
         from mobile_vla.checkpoints.choosing import START
-        from mobile_vla.training.assessment import assess
-        from mobile_vla.training.spread import summarize
+        from mobile_vla.evaluation.spread import summarize
+        from mobile_vla.opening.assessment import assess
 
     if config["split"] not in (None, *PARTS):
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
@@ -60,10 +60,10 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _open(run: SavedRun, context: Context, progress: "Progress", several: bool) -> tuple["StoredRun", "HeldOut"]:
-    from mobile_vla.cli.typed import build
     from mobile_vla.data.dataset import DataConfig
+    from mobile_vla.opening.stored_run import StoredRun
+    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.stored_run import StoredRun
 
     settings = {key: value for key, value in run.config.items() if key not in ("checkpoint", "split")}
     try:
@@ -98,7 +98,7 @@ def _name_folders(out: Path, runs: list[Path]) -> list[Path]:
 
 def _tell_differences(runs: tuple[SavedRun, ...], opened: "list[tuple[StoredRun, HeldOut]]") -> list[str]:
     """What a spread includes besides the runs' seeds, in words."""
-    from mobile_vla.training.settings import flatten
+    from mobile_vla.runs.settings import flatten
 
     notes = []
     judged = [{episode.fingerprint for episode in held.episodes} for _, held in opened]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 OWN = ("store", "tap", "variant", "checkpoint", "merge", "evaluation", "license", "data_license")
 OF_A_STORE = ("store", "tap", "variant")
@@ -39,13 +39,13 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _prepare_run(own: dict[str, Any], settings: dict[str, Any], context: Context) -> Job:
-    from mobile_vla.cli.importing import importing_libraries
+    from mobile_vla.jobs.importing import importing_libraries
 
     with importing_libraries():
-        from mobile_vla.cli.typed import build
+        from mobile_vla.opening.portable_run import PortableRun
+        from mobile_vla.opening.stored_run import StoredRun
+        from mobile_vla.settings.typed import build
         from mobile_vla.training.config import TrainConfig
-        from mobile_vla.training.portable_run import PortableRun
-        from mobile_vla.training.stored_run import StoredRun
 
     wanted = build(RunExportConfig, own)
     run = context.runs[0]
@@ -82,9 +82,9 @@ def _prepare_run(own: dict[str, Any], settings: dict[str, Any], context: Context
 
 def _prepare_store(own: dict[str, Any], context: Context) -> Job:
     """Open the store and find the rows; the job writes them."""
-    from mobile_vla.cli.typed import build
     from mobile_vla.contexts.exporting import ExportConfig, choose_rows
     from mobile_vla.contexts.reader import open_store
+    from mobile_vla.settings.typed import build
 
     settings = build(ExportConfig, own)
     if settings.store is None:
@@ -93,9 +93,9 @@ def _prepare_store(own: dict[str, Any], context: Context) -> Job:
     rows = choose_rows(store, settings)
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.progress import show_progress
         from mobile_vla.contexts.arrays import METADATA, VECTORS
         from mobile_vla.contexts.exporting import export_arrays
+        from mobile_vla.jobs.progress import show_progress
 
         with show_progress("rows", enabled=context.rank == 0) as progress:
             export_arrays(store, rows, settings.tap, out, progress)

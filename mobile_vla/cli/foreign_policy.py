@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from mobile_vla.checkpoints.foreign import Foreign
     from mobile_vla.checkpoints.foreign_settings import Load
-    from mobile_vla.training.importing import Import
+    from mobile_vla.opening.importing import Import
 
 WORDS = ("path", "load", "trust")
 MISSING_ROOT = "???"  # of an imported run: asked for by name when something is done with it
@@ -40,9 +40,9 @@ class Settled:
 def settle_foreign(foreign: "Foreign", values: Mapping[str, Any], overrides: Sequence[str], load: "Load") -> Settled:
     """values: the settings without `WORDS`;  overrides: as typed. `UserError` for what is missing or does not fit."""
     from mobile_vla.checkpoints.foreign_settings import settle
-    from mobile_vla.cli.typed import build
+    from mobile_vla.opening.importing import Import
+    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.importing import Import
 
     typed = {text.lstrip("+").partition("=")[0] for text in overrides}
     plain, sources = settle(foreign, values, typed, load)

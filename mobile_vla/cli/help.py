@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mobile_vla.cli.command import Command
+from mobile_vla.jobs.command import Command
 
 FLAGS = """\
   --cfg job             print the composed configuration and stop

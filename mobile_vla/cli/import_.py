@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
 from mobile_vla.cli.foreign_policy import MISSING_ROOT, WORDS, ForeignConfig
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Read and check what is there; the job writes."""
-    from mobile_vla.cli.typed import build
     from mobile_vla.contexts.arrays import METADATA, VECTORS
+    from mobile_vla.settings.typed import build
 
     settings = build(ForeignConfig, {key: config[key] for key in WORDS})
     path = settings.path.expanduser().absolute()
@@ -27,12 +27,12 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _prepare_policy(path: Path, settings: ForeignConfig, values: dict[str, Any], context: Context) -> Job:
-    from mobile_vla.cli.importing import importing_libraries
+    from mobile_vla.jobs.importing import importing_libraries
 
     with importing_libraries():
         from mobile_vla.checkpoints.foreign import open_foreign
         from mobile_vla.cli.foreign_policy import settle_foreign
-        from mobile_vla.cli.saved import write_config
+        from mobile_vla.settings.saved import write_config
 
     foreign = open_foreign(path, settings.trust)
     if values["data"]["root"] is not None:
@@ -71,16 +71,16 @@ def _rows(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:
 
 
 def _prepare_arrays(folder: Path, context: Context) -> Job:
-    from mobile_vla.cli.progress import show_steps
     from mobile_vla.contexts.importing import open_arrays
+    from mobile_vla.jobs.progress import show_steps
 
     with show_steps(enabled=context.rank == 0) as show:
         arrays = open_arrays(folder, partial(show, "rows checked"))
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.progress import show_progress
         from mobile_vla.contexts.importing import write_store
         from mobile_vla.contexts.reader import open_store
+        from mobile_vla.jobs.progress import show_progress
 
         with show_progress("rows stored", enabled=context.rank == 0) as progress:
             manifest = write_store(arrays, out, progress)

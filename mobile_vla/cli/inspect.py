@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
     from mobile_vla.models.policy import ModelConfig
@@ -29,7 +29,7 @@ class FileConfig:
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open what is to be described; the job describes it."""
-    from mobile_vla.cli.quiet import quiet_libraries
+    from mobile_vla.jobs.quiet import quiet_libraries
 
     quiet_libraries()
     if config.get("model") is not None:
@@ -43,8 +43,8 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 def _prepare_file(config: dict[str, Any], context: Context) -> Job:
     from mobile_vla.checkpoints.opening import open_checkpoint
-    from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.typed import build
+    from mobile_vla.jobs.progress import show_steps
+    from mobile_vla.settings.typed import build
 
     settings = build(FileConfig, {key: config[key] for key in ("path", "against", "scan", "trust")})
     opened = open_checkpoint(settings.path.expanduser().absolute(), settings.trust)
@@ -57,7 +57,7 @@ def _prepare_file(config: dict[str, Any], context: Context) -> Job:
         from mobile_vla.checkpoints.formats import recognise
         from mobile_vla.checkpoints.inspection import inspect_checkpoint
         from mobile_vla.checkpoints.parts import take_apart
-        from mobile_vla.cli.inspect_table import payload_of_difference, payload_of_file, rows_of_file
+        from mobile_vla.cli.tables.inspect import payload_of_difference, payload_of_file, rows_of_file
 
         with show_steps(enabled=context.rank == 0) as progress:
             found = inspect_checkpoint(opened, _list_candidates(), settings.scan, progress)
@@ -80,9 +80,9 @@ def _list_candidates() -> "dict[str, ModelConfig]":
     """The models of `conf/model/`, without what is trained of them: a file's own shapes tell that."""
     import yaml
 
-    from mobile_vla.cli.conf_folder import find_conf_folder
-    from mobile_vla.models.kosmos2 import RANDOM
+    from mobile_vla.models.backbones.kosmos2 import RANDOM
     from mobile_vla.models.policy import ModelConfig
+    from mobile_vla.settings.conf_folder import find_conf_folder
 
     candidates = {}
     for file in sorted((find_conf_folder() / "model").glob("*.yaml")):
@@ -93,10 +93,10 @@ def _list_candidates() -> "dict[str, ModelConfig]":
 
 
 def _prepare_model(config: dict[str, Any]) -> Job:
-    from mobile_vla.cli.typed import build
     from mobile_vla.models.memory import StepConfig
     from mobile_vla.models.policy import ModelConfig
     from mobile_vla.models.skeleton import build_skeleton
+    from mobile_vla.settings.typed import build
 
     if config["precision"] not in DTYPES:
         raise UserError(f"precision={config['precision']}: expected one of {', '.join(DTYPES)}")
@@ -107,7 +107,7 @@ def _prepare_model(config: dict[str, Any]) -> Job:
     def run(out: Path) -> Report:
         import torch
 
-        from mobile_vla.cli.inspect_table import payload_of_model, rows_of_model
+        from mobile_vla.cli.tables.inspect import payload_of_model, rows_of_model
         from mobile_vla.models.memory import estimate_memory
 
         policy.backbone.compute_in(getattr(torch, DTYPES[config["precision"]]))

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mobile_vla
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.interrupts import keep_interrupts
-from mobile_vla.cli.nearest import suggest
-from mobile_vla.cli.outcome import INTERRUPTED, find_outcome
 from mobile_vla.cli.registry import MODULES, load_command
-from mobile_vla.cli.streams import outlive_readers
-from mobile_vla.cli.waiting import wait_asleep
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.cli.terminal.interrupts import keep_interrupts
+from mobile_vla.cli.terminal.streams import outlive_readers
+from mobile_vla.cli.terminal.waiting import wait_asleep
+from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.core.nearest import suggest
+from mobile_vla.jobs.outcome import INTERRUPTED, find_outcome
+from mobile_vla.settings.conf_folder import find_conf_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -54,6 +54,6 @@ def dispatch(arguments: Sequence[str]) -> int:
 
         print(format_help(command, conf))
         return 0
-    from mobile_vla.cli.launch import launch
+    from mobile_vla.jobs.launch import launch
 
     return launch(command, rest, conf)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
-    from mobile_vla.preprocessing import Preprocessing
+    from mobile_vla.core.preprocessing import Preprocessing
 
 MAX_FAULTS = 10  # in the table; pack.json holds all
 
@@ -22,13 +22,13 @@ LARGEST = 4096  # pixels of a packed frame's side: a frame then takes 50 MB
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check the settings and find the episodes; the job packs them."""
-    from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.quiet import quiet_libraries
+    from mobile_vla.jobs.progress import show_steps
+    from mobile_vla.jobs.quiet import quiet_libraries
 
     quiet_libraries()
-    from mobile_vla.cli.typed import build
     from mobile_vla.data.catalog import scan
     from mobile_vla.data.dataset import DataConfig, refuse_faults
+    from mobile_vla.settings.typed import build
 
     data = build(DataConfig, config["data"], "data")
     processes, prune = config["processes"], config["prune"]
@@ -46,7 +46,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
     def run(out: Path) -> Report:
         from mobile_vla.data.frames import PackedFrames
-        from mobile_vla.data.packing import pack_folder
+        from mobile_vla.data.packed.packing import pack_folder
 
         begun = time.perf_counter()
         folder = Path(data.pack_dir).expanduser().absolute()
@@ -98,10 +98,10 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 def _find_preprocessing(config: Mapping[str, Any]) -> "Preprocessing":
     """Of the model, unless `size` is given; `UserError` where neither is to be had."""
-    from mobile_vla.cli.typed import build
-    from mobile_vla.models.loading import open_source
+    from mobile_vla.core.preprocessing import Preprocessing
+    from mobile_vla.models.backbones.loading import open_source
     from mobile_vla.models.policy import ModelConfig
-    from mobile_vla.preprocessing import Preprocessing
+    from mobile_vla.settings.typed import build
 
     model, size = build(ModelConfig, config["model"], "model"), config["size"]
     if size is None:

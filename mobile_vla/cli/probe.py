@@ -11,18 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.cli.output import make_file_name
-from mobile_vla.cli.probe_table import rows_of_probe
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.cli.tables.probe import rows_of_probe
+from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
+from mobile_vla.jobs.output import make_file_name
 
 if TYPE_CHECKING:
     from mobile_vla.analysis.descriptions.description import Description
     from mobile_vla.analysis.pairs.drift import Drift
     from mobile_vla.contexts.reader import Store
     from mobile_vla.data.dataset import Progress
-    from mobile_vla.training.context_probe import ContextProbe, Probed
-    from mobile_vla.training.probe_subject import Subject
+    from mobile_vla.probing.context_probe import ContextProbe, Probed
+    from mobile_vla.probing.subject import Subject
 
 PARTS = ("validation", "test", "train", "all")
 MACHINE = ("trainer.accelerator=", "trainer.precision=")
@@ -31,12 +31,12 @@ STORE, REPORT, MANIFEST = "contexts", "probe.json", "manifest.json"
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Open the run or the model and its episodes, plan the rows, measure the taps; the job stores."""
-    from mobile_vla.cli.importing import importing_libraries
-    from mobile_vla.cli.progress import show_steps
+    from mobile_vla.jobs.importing import importing_libraries
+    from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
-        from mobile_vla.cli.typed import build
-        from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
+        from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
+        from mobile_vla.settings.typed import build
 
     if config["split"] not in (None, *PARTS):
         raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
@@ -75,7 +75,7 @@ def _open_before(text: str) -> "Store":
 
 def _refuse_ranks_without_torchrun(context: Context) -> None:
     """Several processes that do not know of each other would each store everything."""
-    from mobile_vla.training.processes import Processes
+    from mobile_vla.core.processes import Processes
 
     world = Processes.find().world
     typed = [text for text in context.overrides if text.startswith(("trainer.devices=", "trainer.num_nodes="))]
@@ -88,17 +88,17 @@ def _refuse_ranks_without_torchrun(context: Context) -> None:
 
 
 def _open(config: dict[str, Any], context: Context, progress: "Progress") -> "Subject":
-    from mobile_vla.cli.typed import build
     from mobile_vla.data.dataset import DataConfig
+    from mobile_vla.opening.probe_subject import subject_of_run, subject_of_untrained
+    from mobile_vla.opening.stored_run import StoredRun
+    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
-    from mobile_vla.training.probe_subject import Subject
-    from mobile_vla.training.stored_run import StoredRun
 
     settings = build(TrainConfig, {key: value for key, value in config.items() if key not in ("checkpoint", "split")})
     if not context.runs:
         if config["checkpoint"] != "best":
             raise UserError(f"checkpoint={config['checkpoint']} is a run's: give run=<folder> as well")
-        return Subject.untrained(settings, config["split"], progress)
+        return subject_of_untrained(settings, config["split"], progress)
     run = context.runs[0]
     stored = StoredRun.open(
         run.folder,
@@ -107,16 +107,16 @@ def _open(config: dict[str, Any], context: Context, progress: "Progress") -> "Su
         trained_on=build(DataConfig, run.saved["data"], "data"),
         insist_on_machine=any(text.startswith(MACHINE) for text in context.overrides),
     )
-    return Subject.of_run(stored, config["split"], progress)
+    return subject_of_run(stored, config["split"], progress)
 
 
 def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out: Path) -> Report:
     """Describe the store: numbers, figures, TensorBoard."""
     from mobile_vla.analysis.descriptions.description import describe_tap
     from mobile_vla.analysis.descriptions.description_figure import draw_descriptions, draw_map, save_figure
-    from mobile_vla.contexts.taps import list_described
-    from mobile_vla.training.attention_figure import film_strip, save_png
-    from mobile_vla.training.probe_board import ProbeBoard
+    from mobile_vla.display.attention_figure import film_strip, save_png
+    from mobile_vla.display.probe_board import ProbeBoard
+    from mobile_vla.taps.points import list_described
 
     store, subject = probed.store, probe.subject
     taps = list_described(store.taps)
@@ -144,7 +144,7 @@ def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out
         **subject.run,
         "trained": subject.trained,
         "split": subject.split,
-        "data": [str(root.path) for root in subject.config.data.roots()],
+        "data": [str(root.path) for root in subject.data.config.roots()],
         "contexts": str(out / STORE),
         "rows": len(store),
         "rows_computed": computed,
@@ -160,8 +160,8 @@ def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out
         "before_description": {tap: found.to_plain() for tap, found in earlier.items()} or None,
         "drift": {tap: asdict(drift) for tap, drift in drifts.items()} or None,
         "change": words or None,
-        "accelerator": subject.machine.accelerator,
-        "precision": subject.machine.precision,
+        "accelerator": subject.accelerator,
+        "precision": subject.precision,
         "windows_per_s": probed.pace.windows_per_s if probed.pace.windows else None,
         "data_wait_share": probed.pace.data_wait_share if probed.pace.windows else None,
         "seconds": probed.seconds,

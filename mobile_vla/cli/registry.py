@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from mobile_vla.cli.command import Command
+from mobile_vla.jobs.command import Command
 
 MODULES = {
     "synth": "mobile_vla.cli.synth",

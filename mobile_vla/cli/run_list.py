@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 if TYPE_CHECKING:
-    from mobile_vla.training.run_summary import RunSummary
+    from mobile_vla.runs.summary import RunSummary
 
 Sort = Literal["time", "val_loss", "name"]
 
@@ -27,9 +27,9 @@ class RunList:
 
 
 def list_runs(runs: str | tuple[str, ...], sort: Sort) -> RunList:
-    from mobile_vla.cli.literal import write_list
-    from mobile_vla.training.run_search import find_runs
-    from mobile_vla.training.run_summary import read_run
+    from mobile_vla.runs.search import find_runs
+    from mobile_vla.runs.summary import read_run
+    from mobile_vla.settings.literal import write_list
 
     texts = (runs,) if isinstance(runs, str) else runs
     if not texts:
@@ -46,8 +46,8 @@ def list_runs(runs: str | tuple[str, ...], sort: Sort) -> RunList:
 
 
 def _find_folder(text: str) -> Path:
-    from mobile_vla.cli.literal import write_list
-    from mobile_vla.cli.saved import suggest_neighbour
+    from mobile_vla.settings.literal import write_list
+    from mobile_vla.settings.saved import suggest_neighbour
 
     folder = Path(text).expanduser().absolute()
     if folder.is_dir():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
 from mobile_vla.cli.run_list import Sort, list_runs
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,14 @@ class RunsConfig:
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Find and read the runs; the job writes what they say."""
-    from mobile_vla.cli.typed import build
+    from mobile_vla.settings.typed import build
 
     settings = build(RunsConfig, config)
     found = list_runs(settings.runs, settings.sort)
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.runs_table import table_of_runs
-        from mobile_vla.plural import plural
+        from mobile_vla.cli.tables.runs import table_of_runs
+        from mobile_vla.core.plural import plural
 
         table = table_of_runs(found.runs)
         print("\n".join([f"{plural(len(found.runs), 'run')} in {found.base}", *table.lines, ""]))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
     from mobile_vla.survey.notes import Note
@@ -20,8 +20,8 @@ MAX_NOTES = 6  # in the table; page and json hold all
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check the settings, find and read the episodes; the job describes them."""
-    from mobile_vla.cli.progress import show_steps
-    from mobile_vla.cli.typed import build
+    from mobile_vla.jobs.progress import show_steps
+    from mobile_vla.settings.typed import build
     from mobile_vla.survey.lenient import SurveyConfig, open_leniently
 
     settings = build(SurveyConfig, config)

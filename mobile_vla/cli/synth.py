@@ -6,18 +6,18 @@ In: the settings of `conf/synth.yaml`. Out: a folder of episodes, and `synth.jso
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check the settings; the job writes the episodes."""
-    from mobile_vla.cli.typed import build
-    from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+    from mobile_vla.settings.typed import build
+    from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 
     settings = build(SynthConfig, config)
 
     def run(out: Path) -> Report:
-        from mobile_vla.cli.progress import show_progress
+        from mobile_vla.jobs.progress import show_progress
 
         with show_progress("episodes", enabled=context.rank == 0) as progress:
             summary = write_episodes(settings, out, progress)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.cli.findings_table import rows_of_findings, rows_of_model, rows_of_notes
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.cli.tables.findings import rows_of_findings, rows_of_model, rows_of_notes
+from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
-    from mobile_vla.batch import Batch
+    from mobile_vla.core.batch import Batch
     from mobile_vla.models.policy import Policy
 
 PATHS = (("data", "root"), ("data", "labels"), ("model", "weights"))  # may name a file or folder
@@ -22,13 +22,13 @@ FOLDERS = (("data", "pack_dir"), ("cache", "dir"))  # do, and are made where the
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check settings, machine, model and data; the job trains."""
-    from mobile_vla.cli.importing import importing_libraries
-    from mobile_vla.cli.progress import show_steps
+    from mobile_vla.jobs.importing import importing_libraries
+    from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
-        from mobile_vla.cli.ranks import refuse_sweep_over_ranks
-        from mobile_vla.cli.saved import write_config
-        from mobile_vla.cli.typed import build
+        from mobile_vla.jobs.ranks import refuse_sweep_over_ranks
+        from mobile_vla.settings.saved import write_config
+        from mobile_vla.settings.typed import build
         from mobile_vla.training.config import TrainConfig
         from mobile_vla.training.run import Training
 

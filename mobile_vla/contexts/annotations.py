@@ -14,7 +14,7 @@ import numpy as np
 
 from mobile_vla.contexts.arrays import ESCAPE, NEEDED, OPTIONAL
 from mobile_vla.contexts.rows import OWN, Label, Row, RowId
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 
 def read_rows(annotations: Sequence[Any], file: Path) -> list[Row]:

@@ -18,8 +18,8 @@ from mobile_vla.contexts.arrays import ALWAYS, METADATA, SCHEMA, TAP, VECTORS, k
 from mobile_vla.contexts.npy import block_bounds, write_npy
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.rows import LABEL
-from mobile_vla.durable import replaced
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import replaced
+from mobile_vla.core.errors import UserError
 
 FORM = np.dtype("<f4")
 ROWS = 1024  # annotations that are made at a time

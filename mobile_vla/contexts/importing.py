@@ -22,7 +22,7 @@ from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.npy import block_bounds, sum_file
 from mobile_vla.contexts.rows import Row
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 Progress = Callable[[int, int], None]
 

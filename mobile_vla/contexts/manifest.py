@@ -17,8 +17,8 @@ import mobile_vla
 from mobile_vla.contexts.npy import Checksum
 from mobile_vla.contexts.precision import PRECISIONS, STORED, Precision
 from mobile_vla.contexts.rows import RowId
-from mobile_vla.durable import write_text
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import write_text
+from mobile_vla.core.errors import UserError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -27,9 +27,9 @@ from mobile_vla.contexts.npy import Checksum, block_bounds, sum_file, write_npy
 from mobile_vla.contexts.parts import Parts, read_plan
 from mobile_vla.contexts.precision import STORED
 from mobile_vla.contexts.vectors import Vectors
-from mobile_vla.durable import remove_parts, replaced, tell
-from mobile_vla.errors import UserError
-from mobile_vla.locking import FileLock, Held
+from mobile_vla.core.durable import remove_parts, replaced, tell
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.locking import FileLock, Held
 
 TABLE_ROWS = 4096  # rows of the table that are moved at a time
 Progress = Callable[[int, int], None]

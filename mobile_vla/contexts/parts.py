@@ -16,8 +16,8 @@ from mobile_vla.contexts.npy import write_npy
 from mobile_vla.contexts.precision import STORED
 from mobile_vla.contexts.rows import Row, RowId, conform, join_schemas, list_ids, make_plan_table, make_table
 from mobile_vla.contexts.vectors import Vectors, map_file
-from mobile_vla.durable import made_whole, replaced
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import made_whole, replaced
+from mobile_vla.core.errors import UserError
 
 TABLE = "rows.arrow"
 

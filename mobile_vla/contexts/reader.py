@@ -17,7 +17,7 @@ from mobile_vla.contexts.npy import sum_file
 from mobile_vla.contexts.parts import Parts, read_plan
 from mobile_vla.contexts.rows import LABEL, OWN
 from mobile_vla.contexts.vectors import Vectors
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 CHUNKS = ("action", "predicted")
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mobile_vla.contexts.manifest import MANIFEST, PARTS, PLAN, ROWS, SHARDS, load_manifest
-from mobile_vla.durable import remove_parts
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import remove_parts
+from mobile_vla.core.errors import UserError
 
 
 def remove_store(folder: Path) -> bool:

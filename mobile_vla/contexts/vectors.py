@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from mobile_vla.contexts.manifest import TapSpec
 from mobile_vla.contexts.npy import block_bounds
 from mobile_vla.contexts.precision import READ, STORED, decode
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 
 class Vectors:

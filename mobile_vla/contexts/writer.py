@@ -33,9 +33,9 @@ from mobile_vla.contexts.manifest import (
 from mobile_vla.contexts.parts import Parts, find_parts, write_part, write_plan
 from mobile_vla.contexts.precision import encode, find_infinite
 from mobile_vla.contexts.rows import Row, RowId
-from mobile_vla.durable import PART, tell
-from mobile_vla.errors import UserError
-from mobile_vla.locking import FileLock, Held
+from mobile_vla.core.durable import PART, tell
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.locking import FileLock, Held
 
 PART_BYTES = 2**24  # of vectors; a part is written when it holds as much
 PART_S = 20.0  # or when its first row came so long ago: what a kill can cost

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.features import FeatureFiles, FeatureReader
 from mobile_vla.data.frames import FrameSource
-from mobile_vla.data.opening import BrokenEpisode, printable
 from mobile_vla.data.plan import BatchPlan, PlannedBatch
 from mobile_vla.data.requests import Pairs, Shown, WindowRequest
-from mobile_vla.data.schema import Episode
 from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import ChunkTable, WindowConfig
-from mobile_vla.errors import UserError
+from mobile_vla.sources.opening import BrokenEpisode, printable
+from mobile_vla.sources.schema import Episode
 
 MEAN_SAMPLES = 5  # frames of each episode that the mean frame is of, evenly from the first to the last
 

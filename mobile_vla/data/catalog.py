@@ -9,12 +9,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mobile_vla.data.instructions import InstructionConfig, choose_instruction
-from mobile_vla.data.labels import read_labels
-from mobile_vla.data.layouts import detect, encoding_of, frame_resolution, read_actions, read_instruction
-from mobile_vla.data.opening import BrokenEpisode, open_file, printable, reading
-from mobile_vla.data.schema import Episode, Fault
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.sources.instructions import InstructionConfig, choose_instruction
+from mobile_vla.sources.labels import read_labels
+from mobile_vla.sources.layouts import detect, encoding_of, frame_resolution, read_actions, read_instruction
+from mobile_vla.sources.opening import BrokenEpisode, open_file, printable, reading
+from mobile_vla.sources.schema import Episode, Fault
 
 SUFFIXES = (".h5", ".hdf5")  # a folder that is called like a file is taken for one
 MAX_ACTION = 10.0  # the lab's commands are at most 1.15

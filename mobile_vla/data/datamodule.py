@@ -11,17 +11,17 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch
-from mobile_vla.data.ahead import Ahead
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.ahead import Ahead
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.assemble import BatchAssembler, Tokenize
 from mobile_vla.data.dataset import DataConfig, Dataset
 from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.plan import BatchPlan, PlannedBatch, PlannedBatches
-from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import Part, Split
 from mobile_vla.data.windows import valid_entries
-from mobile_vla.errors import UserError
+from mobile_vla.sources.schema import Episode
 
 GRACE_S = 30.0  # that a worker stays after SIGTERM
 

@@ -9,20 +9,20 @@ from typing import Literal
 
 import numpy as np
 
-from mobile_vla.actions import ActionSpace, check_components
+from mobile_vla.core.actions import ActionSpace, check_components
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.plural import plural
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.catalog import MAX_ACTION, Root, scan
 from mobile_vla.data.examination import Examinations
 from mobile_vla.data.faults import refuse_too_many
 from mobile_vla.data.frames import EXAMINED, FileFrames, FrameSource, PackedFrames
-from mobile_vla.data.instructions import InstructionConfig, count_sources
-from mobile_vla.data.label_table import LabelReport, join_labels
-from mobile_vla.data.packing import examine_all
-from mobile_vla.data.schema import Episode, Fault
+from mobile_vla.data.labelling.table import LabelReport, join_labels
+from mobile_vla.data.packed.packing import examine_all
 from mobile_vla.data.splits import SplitConfig
 from mobile_vla.data.windows import WindowConfig, refuse_short
-from mobile_vla.errors import UserError
-from mobile_vla.plural import plural
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.instructions import InstructionConfig, count_sources
+from mobile_vla.sources.schema import Episode, Fault
 
 DEFAULT_LABEL = "direction"
 Progress = Callable[[str, int, int], None]  # what, done, of

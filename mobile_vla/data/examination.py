@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import mobile_vla
-from mobile_vla.data.layouts import every_frame, frames_of, read_actions
-from mobile_vla.data.opening import open_file, reading
-from mobile_vla.data.schema import Episode
-from mobile_vla.durable import replaced
+from mobile_vla.core.durable import replaced
+from mobile_vla.sources.layouts import every_frame, frames_of, read_actions
+from mobile_vla.sources.opening import open_file, reading
+from mobile_vla.sources.schema import Episode
 
 Keep = Callable[[UInt8[np.ndarray, "height width 3"]], object]
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mobile_vla
-from mobile_vla.data.schema import Fault
-from mobile_vla.durable import write_text
-from mobile_vla.errors import UserError
+from mobile_vla.core.durable import write_text
+from mobile_vla.core.errors import UserError
+from mobile_vla.sources.schema import Fault
 
 SCHEMA = 1
 BEFORE_TRAINING = "before training"

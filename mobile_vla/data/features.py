@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mobile_vla.data.mapping import MAX_MAPS, map_npy
-from mobile_vla.data.marks import write_header
+from mobile_vla.core.durable import replaced
+from mobile_vla.data.packed.mapping import MAX_MAPS, map_npy
+from mobile_vla.data.packed.marks import write_header
 from mobile_vla.data.requests import Pairs
-from mobile_vla.data.schema import Episode
 from mobile_vla.data.stills import Still
-from mobile_vla.durable import replaced
+from mobile_vla.sources.schema import Episode
 
 Kind = Literal["image_tokens", "states", "contexts"]  # of a frame; of a frame and a text; the same, at the end
 CODES = {torch.float32: "<f4", torch.float16: "<f2", torch.bfloat16: "<i2"}  # numpy has no bfloat16: its bits

@@ -23,15 +23,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.examination import Examination, Examinations, file_key
-from mobile_vla.data.layouts import frames_of, read_frames
-from mobile_vla.data.mapping import MAX_MAPS, map_npy
-from mobile_vla.data.marks import write_header
-from mobile_vla.data.opening import BrokenEpisode, open_file, reading
-from mobile_vla.data.origins import PREFIX, Origin, write_origin
-from mobile_vla.data.schema import Episode
-from mobile_vla.errors import UserError
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.data.packed.mapping import MAX_MAPS, map_npy
+from mobile_vla.data.packed.marks import write_header
+from mobile_vla.data.packed.origins import PREFIX, Origin, write_origin
+from mobile_vla.sources.layouts import frames_of, read_frames
+from mobile_vla.sources.opening import BrokenEpisode, open_file, reading
+from mobile_vla.sources.schema import Episode
 
 MAX_OPEN = 64  # files held open by a process
 EXAMINED = "examined"  # below the folder of packed frames: what is known of each file

@@ -7,10 +7,10 @@ In: the split that was stored with a run, and the episodes that are there now. O
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mobile_vla.data.opening import printable
-from mobile_vla.data.schema import Episode
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import PARTS, Part, StoredSplit
-from mobile_vla.errors import UserError
+from mobile_vla.sources.opening import printable
+from mobile_vla.sources.schema import Episode
 
 MOST_GONE, MOST_TRAINED = 5, 10  # that a message names
 OTHER = "other"  # an episode that the run does not know

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.data.schema import UNKNOWN, Episode
-from mobile_vla.dependence import Dependence, judge_dependence
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.dependence import Dependence, judge_dependence
+from mobile_vla.sources.schema import UNKNOWN, Episode
 
 MIN_PURITY = 0.9  # a label is what texts mean if a text predicts it this well on other episodes,
 ALPHA = 0.01  # and better than chance
@@ -64,7 +64,7 @@ def find_meanings(episodes: Sequence[Episode], label: str) -> Meanings:
 
 
 def find_dependence(episodes: Sequence[Episode], space: ActionSpace, meanings: Meanings) -> Dependence:
-    """Whether the recorded actions depend on what the instruction asks for; see `mobile_vla.dependence`.
+    """Whether the recorded actions depend on what the instruction asks for; see `mobile_vla.core.dependence`.
 
     Each episode's actions are averaged over bins of progress. Episodes of one `session` (a day) are compared with each
     other alone; those of which no session is known, likewise.

@@ -4,12 +4,12 @@ Whatever changes a window is part of its request, so it holds for all of its fra
 apart, so that nothing is shared that differs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mobile_vla.batch import OWN, FrameId, PairId
-from mobile_vla.data.schema import Episode
+from mobile_vla.core.batch import OWN, FrameId, PairId
 from mobile_vla.data.stills import Still
+from mobile_vla.sources.schema import Episode
 
 Shown = tuple[int, int] | Still  # (episode, frame), or what is no episode's frame
 
@@ -39,6 +39,9 @@ class WindowRequest:
         """Indices of all episodes that this window needs, its own first of all."""
         shown = {self.episode} if self.donor is None else {self.episode, self.donor}
         return shown if self.source is None else shown | self.source.shown_episodes
+
+
+Intervention = Callable[[WindowRequest], WindowRequest | None]  # None: this window cannot be changed that way
 
 
 class Pairs:

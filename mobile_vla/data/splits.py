@@ -18,11 +18,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 import mobile_vla
+from mobile_vla.core.durable import write_text
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dealing import deal_groups, round_shares
-from mobile_vla.data.opening import printable
-from mobile_vla.data.schema import Episode
-from mobile_vla.durable import write_text
-from mobile_vla.errors import UserError
+from mobile_vla.sources.opening import printable
+from mobile_vla.sources.schema import Episode
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

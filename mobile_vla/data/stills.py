@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.core.preprocessing import Preprocessing
 
 BLANK, MEAN = "blank", "mean"
 

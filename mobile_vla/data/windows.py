@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mobile_vla.data.schema import Episode
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.sources.schema import Episode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.finding import Finding
-from mobile_vla.models.lora import AdapterConfig, targets
+from mobile_vla.models.backbones.lora import AdapterConfig, targets
 from mobile_vla.models.policy import Policy
 
 

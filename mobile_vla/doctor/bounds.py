@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch
-from mobile_vla.data.schema import Episode
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.finding import Finding
+from mobile_vla.sources.schema import Episode
 
 MARGIN = 1.05  # in normalised units: held-out episodes may go a little beyond the bounds of the training ones
 OUTSIDE = 0.02  # share of entries beyond the margin that is too many

@@ -13,26 +13,26 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch
 from mobile_vla.checkpoints.key_maps import plain_name
 from mobile_vla.checkpoints.parts import find_part
 from mobile_vla.checkpoints.trained import action_space, read_checkpoint
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.catalog import scan
 from mobile_vla.data.dataset import DataConfig, fit_actions
 from mobile_vla.data.frames import FileFrames, PackedFrames
-from mobile_vla.data.layouts import frames_of, read_frames
-from mobile_vla.data.opening import BrokenEpisode, open_file, reading
 from mobile_vla.data.requests import WindowRequest
-from mobile_vla.data.schema import Episode
-from mobile_vla.models.loading import Source, open_source
+from mobile_vla.models.backbones.loading import Source, open_source
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
-from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.opening.importing import Import
+from mobile_vla.opening.stored_run import StoredRun, build_trained, find_machine
+from mobile_vla.sources.layouts import frames_of, read_frames
+from mobile_vla.sources.opening import BrokenEpisode, open_file, reading
+from mobile_vla.sources.schema import Episode
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.importing import Import
 from mobile_vla.training.start import build_start
-from mobile_vla.training.stored_run import StoredRun, build_trained, find_machine
 from mobile_vla.training.trainer import Machine
 
 WINDOWS = 2  # of different episodes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.adapters import judge_adapters, judge_loaded, judge_parts
 from mobile_vla.doctor.bounds import judge_bounds, judge_padding
 from mobile_vla.doctor.case import Case

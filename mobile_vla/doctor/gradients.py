@@ -8,10 +8,10 @@ from collections import defaultdict
 
 import torch
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.finding import Finding
+from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.losses import masked_huber
 
 PARTS = {
     "backbone.model.vision_model": "vision tower",

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mobile_vla.contexts.taps import LAYERS
 from mobile_vla.doctor.finding import Finding
 from mobile_vla.models.policy import Policy
+from mobile_vla.taps.points import LAYERS
 
 ENOUGH = 4  # contexts, to call a feature constant
 CONSTANT = 0.01  # share of features that may be

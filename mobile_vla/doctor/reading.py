@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.doctor.finding import Finding, Severity
 from mobile_vla.models.policy import Policy
-from mobile_vla.preprocessing import Preprocessing
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 TOLERANCE = 0.25  # root mean square, in standard deviations: a grey level is 0.015, another resize about 0.05

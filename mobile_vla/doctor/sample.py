@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from mobile_vla.batch import Batch, PairId, gather_windows
+from mobile_vla.core.batch import Batch, PairId, gather_windows
 from mobile_vla.models.policy import Policy
 
 MADE_UP_TOKENS = 13  # a prompt's length where there is no data

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mobile_vla.batch import Batch, PairId
+from mobile_vla.core.batch import Batch, PairId
 from mobile_vla.doctor.sample import Sample, chunks_of, draw_frames, replace_tokens
 from mobile_vla.models.policy import Policy
 

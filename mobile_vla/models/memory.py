@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.models.policy import Policy
 
 OVERHEAD_BYTES = 800 * 2**20  # assumed: CUDA context and libraries (half a GB), the allocator's fragments

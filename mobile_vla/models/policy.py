@@ -7,14 +7,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mobile_vla.batch import Batch, gather_windows
-from mobile_vla.models.fingerprint import fingerprint
-from mobile_vla.models.kosmos2 import BackboneConfig, Kosmos2Backbone
-from mobile_vla.models.loading import Source, load_model
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
-from mobile_vla.models.prefix import Prefix, Recording
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.core.batch import Batch, gather_windows
+from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.models.backbones.fingerprint import fingerprint
+from mobile_vla.models.backbones.kosmos2 import BackboneConfig, Kosmos2Backbone
+from mobile_vla.models.backbones.loading import Source, load_model
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.backbones.prefix import Prefix, Recording
+from mobile_vla.models.heads.head import HeadConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
 
 ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D), or as many rows as the windows count
 
@@ -24,7 +25,7 @@ class ModelConfig(BackboneConfig):
     """The backbone's settings, with what of it is trained and which head reads its contexts."""
 
     lora: AdapterConfig = field(default_factory=AdapterConfig)
-    head: LSTMDecoderConfig = field(default_factory=LSTMDecoderConfig)
+    head: HeadConfig = field(default_factory=LSTMDecoderConfig)
 
 
 class Policy(nn.Module):

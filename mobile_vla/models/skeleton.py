@@ -6,9 +6,15 @@ In: the model's settings, and how many actions its head puts out. Out: a `Policy
 import torch
 from transformers import Kosmos2Config, Kosmos2Model
 
-from mobile_vla.errors import UserError
-from mobile_vla.models.kosmos2 import RANDOM, BackboneConfig, Kosmos2Backbone, architecture_of, default_preprocessing
-from mobile_vla.models.layouts import LAYOUTS
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.kosmos2 import (
+    RANDOM,
+    BackboneConfig,
+    Kosmos2Backbone,
+    architecture_of,
+    default_preprocessing,
+)
+from mobile_vla.models.backbones.layouts import LAYOUTS
 from mobile_vla.models.policy import ModelConfig, Policy
 
 HUB_NAME = "microsoft/kosmos-2-patch14-224"  # transformers' default architecture is this model's

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch, PairId
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
-from mobile_vla.models.tokenizer import Prompter
 
 
 class PolicyStepper:

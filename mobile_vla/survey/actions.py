@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mobile_vla.actions import COMPONENTS, MIN_RANGE
+from mobile_vla.core.actions import COMPONENTS, MIN_RANGE
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig, fit_actions
-from mobile_vla.data.schema import Episode
-from mobile_vla.errors import UserError
+from mobile_vla.sources.schema import Episode
 
 FEW = 12  # distinct values that are still commands, and not a continuous quantity
 BINS = 41  # odd, so that zero has a bin of its own where the range is symmetric

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mobile_vla.data.schema import UNKNOWN, Episode
+from mobile_vla.sources.schema import UNKNOWN, Episode
 from mobile_vla.survey.counts import label_names
 
 

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from mobile_vla.data.opening import BrokenEpisode, open_file
-from mobile_vla.data.schema import Episode
+from mobile_vla.sources.opening import BrokenEpisode, open_file
+from mobile_vla.sources.schema import Episode
 
 Source = Literal["timestamps", "total_duration"]
 TIMES, DURATION, NUM_FRAMES = "timestamps", "total_duration", "num_frames"

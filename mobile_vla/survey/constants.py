@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from mobile_vla.actions import COMPONENTS
-from mobile_vla.data.schema import UNKNOWN, Episode
+from mobile_vla.core.actions import COMPONENTS
+from mobile_vla.sources.schema import UNKNOWN, Episode
 from mobile_vla.survey.actions import SAME_ACTION, Actions, known_actions
 from mobile_vla.survey.counts import label_names
 from mobile_vla.survey.sketches import Sketch

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_vla.data.schema import Episode
+from mobile_vla.sources.schema import Episode
 from mobile_vla.survey.counts import label_names
 
 

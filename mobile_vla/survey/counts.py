@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobile_vla.data.instructions import count_sources
-from mobile_vla.data.schema import Episode
+from mobile_vla.sources.instructions import count_sources
+from mobile_vla.sources.schema import Episode
 
 
 @dataclass(frozen=True, kw_only=True)

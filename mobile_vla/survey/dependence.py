@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from mobile_vla.core.dependence import Dependence as DependenceTest
 from mobile_vla.data.dataset import DataConfig, fit_actions
 from mobile_vla.data.meaning import find_dependence, find_meanings
-from mobile_vla.data.schema import Episode
-from mobile_vla.dependence import Dependence as DependenceTest
+from mobile_vla.sources.schema import Episode
 from mobile_vla.survey.actions import Actions
 from mobile_vla.survey.balance import cross_table
 

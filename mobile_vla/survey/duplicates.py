@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mobile_vla.data.opening import printable
-from mobile_vla.data.schema import UNKNOWN, Episode
+from mobile_vla.sources.opening import printable
+from mobile_vla.sources.schema import UNKNOWN, Episode
 from mobile_vla.survey.actions import SAME_ACTION
 from mobile_vla.survey.sketches import RUN, Sketch
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobile_vla.data.schema import Fault
+from mobile_vla.sources.schema import Fault
 
 NUMBER = re.compile(r"\d+")
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mobile_vla.data.schema import UNKNOWN
+from mobile_vla.sources.schema import UNKNOWN
 from mobile_vla.survey.survey import Survey
 from mobile_vla.survey.trajectories import reckon_all
 

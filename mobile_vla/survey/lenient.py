@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig, Dataset, Progress, check_labels, open_dataset
-from mobile_vla.errors import UserError
 from mobile_vla.survey.sketches import THUMBNAIL
 
 

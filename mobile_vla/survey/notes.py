@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mobile_vla.data.schema import UNKNOWN, Fault
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
+from mobile_vla.sources.schema import UNKNOWN, Fault
 from mobile_vla.survey.faults import sort_faults
 from mobile_vla.survey.survey import Survey
 

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import mobile_vla
-from mobile_vla.data.schema import Episode
+from mobile_vla.sources.schema import Episode
 from mobile_vla.survey.balance import cross_table
 from mobile_vla.survey.faults import sort_faults
 from mobile_vla.survey.figures import draw_all

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.frames import FrameSource
-from mobile_vla.data.opening import BrokenEpisode
-from mobile_vla.data.schema import Episode, Fault
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import Episode, Fault
 
 THUMBNAIL = Preprocessing(size=128, interpolation="bilinear")  # squashed; the page gives the shape back
 POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of an episode's progress

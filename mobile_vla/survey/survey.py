@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig, Dataset, Progress
-from mobile_vla.data.label_table import LabelReport
-from mobile_vla.data.schema import Episode, Fault
-from mobile_vla.errors import UserError
+from mobile_vla.data.labelling.table import LabelReport
+from mobile_vla.sources.schema import Episode, Fault
 from mobile_vla.survey.actions import Actions, describe_actions
 from mobile_vla.survey.balance import Balance, cross_table, weigh
 from mobile_vla.survey.clock import StepDurations, measure_steps

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from mobile_vla.data.schema import Episode
+from mobile_vla.sources.schema import Episode
 from mobile_vla.survey.actions import known_actions
 from mobile_vla.survey.counts import Spread
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig
-from mobile_vla.data.schema import Episode
 from mobile_vla.data.splits import PARTS, make_split
 from mobile_vla.data.windows import valid_entries
-from mobile_vla.errors import UserError
+from mobile_vla.sources.schema import Episode
 
 
 @dataclass(frozen=True, kw_only=True)

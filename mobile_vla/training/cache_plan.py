@@ -15,19 +15,18 @@ from typing import Literal
 
 import torch
 
-from mobile_vla.augmentation import AugmentationConfig
-from mobile_vla.contexts.taps import PIXELS, PROJECTION, Tap
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.features import feature_prefix
-from mobile_vla.data.marks import KEY, list_marked
-from mobile_vla.data.requests import WindowRequest
-from mobile_vla.data.schema import Episode
-from mobile_vla.errors import UserError
+from mobile_vla.data.packed.marks import KEY, list_marked
+from mobile_vla.data.requests import Intervention, WindowRequest
+from mobile_vla.models.backbones.layouts import LAYOUTS
+from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.frozen import DEPTHS, Depth, Frozen, find_frozen
-from mobile_vla.models.layouts import LAYOUTS
-from mobile_vla.models.loading import Source
 from mobile_vla.models.policy import ModelConfig
-from mobile_vla.training.evaluation import Intervention
+from mobile_vla.sources.schema import Episode
+from mobile_vla.taps.points import PIXELS, PROJECTION, Tap
+from mobile_vla.training.augmentation import AugmentationConfig
 
 GB = 10**9
 CONTENT = "content.json"  # says of which model the folder's files are

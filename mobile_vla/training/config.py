@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from mobile_vla.augmentation import AugmentationConfig
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.training.augmentation import AugmentationConfig
 from mobile_vla.training.cache_plan import CacheConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.effects import EffectsConfig

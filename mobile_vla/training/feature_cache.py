@@ -19,17 +19,17 @@ import torch
 import transformers
 from torch import Tensor
 
+from mobile_vla.core.durable import tell, write_text
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import Progress
 from mobile_vla.data.features import FeatureFiles
 from mobile_vla.data.frames import FrameSource
-from mobile_vla.data.marks import PART
-from mobile_vla.data.opening import BrokenEpisode
-from mobile_vla.data.schema import Episode
-from mobile_vla.durable import tell, write_text
-from mobile_vla.errors import UserError
-from mobile_vla.models.fingerprint import fingerprint_trained
+from mobile_vla.data.packed.marks import PART
+from mobile_vla.models.backbones.fingerprint import fingerprint_trained
 from mobile_vla.models.frozen import Depth, frozen_weights
 from mobile_vla.models.policy import Policy
+from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import Episode
 from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, list_kept, name_content, say_bytes
 
 AT_ONCE = 16  # frames

@@ -8,13 +8,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mobile_vla.augmentation import AugmentationConfig, augment
-from mobile_vla.batch import Batch
 from mobile_vla.checkpoints.trained import check_fits, trained_state
+from mobile_vla.core.batch import Batch
+from mobile_vla.display.scalars import validation_scalars
+from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.evaluation.metrics import EpisodeSums
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.losses import masked_huber
-from mobile_vla.training.metrics import EpisodeSums
-from mobile_vla.training.scalars import validation_scalars
+from mobile_vla.training.augmentation import AugmentationConfig, augment
 from mobile_vla.training.schedules import Schedule, learning_rate_factor
 
 REFERENCE_LR, REFERENCE_WIDTH = 1e-4, 2048

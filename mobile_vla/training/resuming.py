@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.actions import ActionSpace
 from mobile_vla.checkpoints.trained import action_space
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import Dataset
 from mobile_vla.data.held_out import check_unchanged
 from mobile_vla.data.splits import Split, load_split, make_split
-from mobile_vla.errors import UserError
+from mobile_vla.runs.settings import find_changes
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.settings import find_changes
 
 FIXED = ("model.", "data.", "seed", "start", "optimization.huber_delta")
 FREE = (  # a checkpoint fits whatever these are: base weights and episodes are known by their fingerprints

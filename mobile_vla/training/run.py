@@ -17,23 +17,31 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch
 from mobile_vla.checkpoints.files import LAST, find_resumable
 from mobile_vla.checkpoints.trained import action_space, check_fits, load_trained, metadata, read_checkpoint
-from mobile_vla.contexts.taps import resolve_taps
+from mobile_vla.contexts.epoch_folders import FOLDER, remove_from
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.durable import remove_parts
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.assemble import WindowRequest
 from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import Dataset, Progress, check_labels, fit_actions, open_dataset
 from mobile_vla.data.faults import append_faults, save_faults
 from mobile_vla.data.splits import Split, load_split, save_split
-from mobile_vla.durable import remove_parts
-from mobile_vla.errors import UserError
-from mobile_vla.models.loading import Source, open_source
+from mobile_vla.display.loggers import CsvMetrics
+from mobile_vla.display.tensorboard import Board
+from mobile_vla.evaluation.findings import baseline_losses, find, plan_effects
+from mobile_vla.evaluation.metrics import EpisodeSums, label_names
+from mobile_vla.models.backbones.loading import Source, open_source
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.skeleton import build_skeleton
-from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.runs.folder import record_machine
+from mobile_vla.runs.lock import RunLock, refuse_if_locked, remove_begun
+from mobile_vla.runs.search import CONFIG
+from mobile_vla.taps.points import resolve_taps
 from mobile_vla.training.cache_plan import CachePlan, describe_plan, find_usable, plan_cache
 from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
 from mobile_vla.training.callbacks.compiled import CompiledLayers, check_compiler
@@ -49,19 +57,11 @@ from mobile_vla.training.callbacks.reference import BaselineReference
 from mobile_vla.training.callbacks.stopping import StopAfterSteps, StopAfterTime, StopOnSignal, StopWithoutProgress
 from mobile_vla.training.callbacks.throughput import Throughput
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.epoch_folders import FOLDER, remove_from
 from mobile_vla.training.feature_cache import fill
-from mobile_vla.training.findings import baseline_losses, find, plan_effects
-from mobile_vla.training.lock import RunLock, refuse_if_locked, remove_begun
-from mobile_vla.training.loggers import CsvMetrics
-from mobile_vla.training.metrics import EpisodeSums, label_names
 from mobile_vla.training.module import PolicyModule
 from mobile_vla.training.position import Position
 from mobile_vla.training.resuming import check_resumable, find_split
-from mobile_vla.training.run_folder import record_machine
-from mobile_vla.training.run_search import CONFIG
 from mobile_vla.training.start import build_start, describe_start
-from mobile_vla.training.tensorboard import Board
 from mobile_vla.training.trainer import Machine, build_trainer, choose_machine
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from mobile_vla.actions import ActionSpace
 from mobile_vla.checkpoints.trained import action_space, load_trained, read_checkpoint
-from mobile_vla.models.loading import Source
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.config import TrainConfig
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from mobile_vla.training.checkpoint_io import VerifiedCheckpointIO
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobile_vla import durable
 from mobile_vla.contexts.manifest import StoreInfo, TapSpec
 from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.contexts.rows import Row, RowId
 from mobile_vla.contexts.writer import StoreWriter
+from mobile_vla.core import durable
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.targets import declare_targets, list_unused, make_target
+from mobile_vla.analysis.verdicts.discriminative.targets import declare_targets, list_unused, make_target
 from mobile_vla.contexts.importing import open_arrays, write_store
 from mobile_vla.contexts.reader import open_store
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.analysis import conftest
 
 FRAMES = 3

@@ -5,7 +5,7 @@ import pytest
 
 from mobile_vla.analysis import sample as sampling
 from mobile_vla.analysis.sample import BINS, bin_of, count_scripts, take_sample
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.analysis.conftest import write_store
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from mobile_vla.api.image import read_image
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 SAME = {

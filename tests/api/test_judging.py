@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import mobile_vla as mv
-from mobile_vla import durable
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.launch import launch
 from mobile_vla.cli.registry import load_command
-from mobile_vla.cli.results import make_plain
-from mobile_vla.errors import UserError
+from mobile_vla.core import durable
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.results import make_plain
+from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.analysis.planted_store import Wanted, write_planted
 
 QUICK = {"permutations": 19, "spikes": 60}

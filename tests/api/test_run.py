@@ -14,11 +14,11 @@ import yaml
 
 import mobile_vla as mv
 from mobile_vla.api.policy import LoadedPolicy
-from mobile_vla.batch import Batch, PairId
-from mobile_vla.cli.command import Report
+from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
-from mobile_vla.errors import UserError
+from mobile_vla.jobs.command import Report
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.small_training import SMALL, run
 
 FRAMES, WINDOW = 11, 8

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from benchmarks.setting import Setting, prepare_training
-from mobile_vla.data.synthetic.writer import SynthConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig
 
 TINY = ("model=tiny", "trainer=cpu", "model.architecture.vision_config.image_size=16")
 EPISODES = SynthConfig(episodes=4, resolution=(36, 64), workers=1)

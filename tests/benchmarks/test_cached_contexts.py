@@ -3,7 +3,7 @@
 from benchmarks import cached_contexts
 from benchmarks.cached_contexts import FROZEN, measure
 from benchmarks.setting import prepare_training
-from mobile_vla.models.kosmos2 import Kosmos2Backbone
+from mobile_vla.models.backbones.kosmos2 import Kosmos2Backbone
 from tests.benchmarks.conftest import EPISODES, TINY
 
 LATER = 2

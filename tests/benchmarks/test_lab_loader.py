@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from benchmarks.lab_loader import load_frames
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.core.preprocessing import Preprocessing
 from tests.conftest import draw_frames
 
 SIZE = 16

@@ -4,9 +4,9 @@ import torch
 
 from benchmarks.policy_step import as_upstream
 from benchmarks.upstream_step import LANGUAGE_MODEL_HEAD, UpstreamPolicy, UpstreamStep
-from mobile_vla.batch import gather_windows
-from mobile_vla.models.loading import open_source
-from mobile_vla.training.losses import masked_huber
+from mobile_vla.core.batch import gather_windows
+from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.models.backbones.loading import open_source
 from tests.models.conftest import HEAD, make_batch, make_policy, model_config, stir
 
 LORA = {"r": 32, "alpha": 16, "dropout": 0.0}

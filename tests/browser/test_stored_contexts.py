@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import mobile_vla.contexts as contexts
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.browser.pages import Page, wait_for
 from tests.cli.test_eval import WORDS, run
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch, PairId
 from mobile_vla.checkpoints.trained import metadata
-from mobile_vla.data.schema import Episode
-from mobile_vla.models.loading import open_source
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.evaluation.metrics import EpisodeSums
+from mobile_vla.models.backbones.loading import open_source
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig, Policy
-from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
-from mobile_vla.training.metrics import EpisodeSums
+from mobile_vla.sources.schema import Episode
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
 
 CHUNK, SIZE = 3, 28

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobile_vla.checkpoints.choosing import choose_checkpoint
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 
 @pytest.fixture

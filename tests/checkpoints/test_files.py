@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mobile_vla.checkpoints import files
 from mobile_vla.checkpoints.files import LAST, NEXT, PREVIOUS, find_damage, find_resumable, rotate, save
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 CONTENT = {"weights": torch.arange(40, dtype=torch.float32).view(5, 8), "step": 3, "names": ["a", None, 2.5]}
 

@@ -14,7 +14,7 @@ from mobile_vla.checkpoints.inspection import OWN_MODEL, inspect_checkpoint
 from mobile_vla.checkpoints.key_maps import ADAPTER, LAB, LM_HEAD, ROBOVLMS, TRANSFORMERS, plain_name
 from mobile_vla.checkpoints.opening import open_checkpoint
 from mobile_vla.checkpoints.parts import Count, take_apart
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.models.skeleton import build_skeleton
 from tests.checkpoints.conftest import ARCHITECTURE, make_policy

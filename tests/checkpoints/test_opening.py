@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from mobile_vla.checkpoints import torch_files
 from mobile_vla.checkpoints.opening import open_checkpoint
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.checkpoints.foreign import write_index
 
 STATE = {"a": torch.arange(6.0).view(2, 3), "b": torch.arange(4, dtype=torch.int64)}

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from mobile_vla.checkpoints.card import CardFacts, render_card
 from mobile_vla.checkpoints.portable import write_portable
-from mobile_vla.models.loading import open_source
+from mobile_vla.models.backbones.loading import open_source
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.stepper import PolicyStepper
-from mobile_vla.models.tokenizer import Prompter
 
 LOADING = Path(__file__).with_name("plain_loading.py")
 INSTRUCTIONS = ("go left", "go past the box on the right side and stop")

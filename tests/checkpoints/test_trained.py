@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mobile_vla.checkpoints.trained import SCHEMA, action_space, load_trained, read_checkpoint
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 
 BYTES = 4 + 4 + 4  # of a trained parameter: its value and AdamW's two moments, all float32
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mobile_vla.cli.command import Command, Context, Job, Report
-from mobile_vla.cli.launch import launch
-from mobile_vla.cli.outcome import find_outcome
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.command import Command, Context, Job, Report
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.outcome import find_outcome
 
 CONF = {
     "train.yaml": """\

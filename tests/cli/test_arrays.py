@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.launch import launch
-from mobile_vla.cli.outcome import find_outcome
 from mobile_vla.cli.registry import load_command
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.outcome import find_outcome
+from mobile_vla.settings.conf_folder import find_conf_folder
 
 
 @pytest.fixture

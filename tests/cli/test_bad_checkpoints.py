@@ -18,11 +18,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.models.loading import open_source
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.backbones.loading import open_source
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.checkpoints.foreign import LIGHTNING, lab_state
 from tests.cli.small_training import run
 

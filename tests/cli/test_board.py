@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mobile_vla.training.tensorboard import Board
+from mobile_vla.display.tensorboard import Board
 from tests.cli.run_folders import write_imported, write_json, write_run
 from tests.cli.small_training import run
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mobile_vla import durable
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.launch import launch
-from mobile_vla.cli.outcome import find_outcome
 from mobile_vla.cli.registry import load_command
 from mobile_vla.contexts.manifest import StoreInfo, TapSpec
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.contexts.writer import StoreWriter
+from mobile_vla.core import durable
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.outcome import find_outcome
+from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.analysis.conftest import write_store
 from tests.analysis.planted_store import Wanted, write_planted
 

@@ -6,9 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mobile_vla.cli.typed import build
+from mobile_vla.probing.context_probe import ProbeConfig
+from mobile_vla.settings.typed import build
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.context_probe import ProbeConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(f"{file.parent.relative_to(CONF)}={file.stem}" for file in CONF.rglob("*.yaml") if file.parent != CONF)

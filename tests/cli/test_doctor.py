@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.doctor import figures
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.test_eval import WORDS, run
 
 LEGACY = ("model.layout=legacy", "model.architecture.latent_query_num=32")

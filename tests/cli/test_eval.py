@@ -11,7 +11,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.small_training import SMALL, run
 
 WORDS = (*SMALL, "callbacks.figures=null", "data.split.validation=0.2")
@@ -42,7 +42,7 @@ def runs(episodes: Path, tmp_path_factory) -> tuple[Path, Path]:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than evaluating."""
     for name in ("chunk_figure", "frame_strip", "horizon_figure"):
-        monkeypatch.setattr(f"mobile_vla.training.assessment.{name}", lambda *_: Figure(figsize=(0.1, 0.1)))
+        monkeypatch.setattr(f"mobile_vla.opening.assessment.{name}", lambda *_: Figure(figsize=(0.1, 0.1)))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from mobile_vla.cli.subjects import find_subject
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.test_eval import WORDS, run
 
 

@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 
 from mobile_vla.checkpoints.backbone_folder import plain_weights, write_backbone
 from mobile_vla.checkpoints.foreign import open_foreign
-from mobile_vla.cli.typed import build
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.doctor import figures
-from mobile_vla.models.loading import open_source
+from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.policy import Policy
+from mobile_vla.opening.importing import Import
+from mobile_vla.opening.stored_run import StoredRun
+from mobile_vla.settings.typed import build
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.importing import Import
-from mobile_vla.training.stored_run import StoredRun
 from tests.checkpoints import foreign
 from tests.checkpoints.conftest import ARCHITECTURE, CHUNK, make_policy
 from tests.cli.small_training import run

@@ -12,17 +12,17 @@ from safetensors.torch import save_file
 from torch.nn.functional import interpolate
 from transformers import AutoTokenizer, Kosmos2Config, Kosmos2Model
 
-from mobile_vla.actions import ActionSpace
 from mobile_vla.checkpoints.backbone_folder import plain_weights, write_backbone
 from mobile_vla.checkpoints.portable import write_portable
 from mobile_vla.checkpoints.trained import metadata, trained_state
 from mobile_vla.cli.main import main
-from mobile_vla.cli.typed import build
-from mobile_vla.models.loading import open_source
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.models.backbones.loading import open_source
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
-from mobile_vla.models.tokenizer import Prompter
+from mobile_vla.opening.stored_run import StoredRun
+from mobile_vla.settings.typed import build
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.stored_run import StoredRun
 from tests.checkpoints import foreign
 from tests.checkpoints.conftest import CHUNK, make_policy
 

@@ -13,13 +13,13 @@ import yaml
 
 from mobile_vla.checkpoints.files import save
 from mobile_vla.checkpoints.trained import metadata, trained_state
-from mobile_vla.cli.conf_folder import find_conf_folder
 from mobile_vla.cli.main import main
-from mobile_vla.models.loading import open_source
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.backbones.loading import open_source
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig, Policy
 from mobile_vla.models.skeleton import build_skeleton
+from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.checkpoints.conftest import SPACE
 from tests.checkpoints.foreign import lab_state, write_adapter, write_lightning
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla.cli.conf_folder import find_conf_folder
 from mobile_vla.cli.help import format_help
-from mobile_vla.cli.interrupts import keep_interrupts
 from mobile_vla.cli.main import main
 from mobile_vla.cli.registry import MODULES, load_command
+from mobile_vla.cli.terminal.interrupts import keep_interrupts
+from mobile_vla.settings.conf_folder import find_conf_folder
 
 HEAVY = ("torch", "lightning", "transformers", "peft", "h5py", "numpy", "pydantic", "hydra", "omegaconf")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.dataset import DataConfig, open_dataset
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli import small_training
 
 

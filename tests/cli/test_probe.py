@@ -16,10 +16,10 @@ import torch
 import yaml
 
 import mobile_vla.contexts as contexts
-from mobile_vla.cli.typed import build
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.opening.stored_run import StoredRun
+from mobile_vla.settings.typed import build
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.stored_run import StoredRun
 from tests.cli.test_eval import WORDS, run
 
 STOPPED_AFTER = 2  # passes
@@ -57,7 +57,7 @@ def trained(episodes, pack, tmp_path_factory) -> Path:
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pictures, which take longer than the probe."""
     monkeypatch.setattr("mobile_vla.analysis.descriptions.description_figure.save_figure", lambda figure, file: None)
-    monkeypatch.setattr("mobile_vla.training.probe_board.ProbeBoard.write", lambda *_: [])
+    monkeypatch.setattr("mobile_vla.display.probe_board.ProbeBoard.write", lambda *_: [])
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from mobile_vla.data.splits import SCHEMA
-from mobile_vla.training.metrics_end import read_end
-from mobile_vla.training.run_summary import SPLIT_SCHEMA
+from mobile_vla.runs.metrics_end import read_end
+from mobile_vla.runs.summary import SPLIT_SCHEMA
 from tests.cli.run_folders import BASELINES, findings, write_imported, write_json, write_metrics, write_run
 from tests.cli.small_training import run
 
 LOCK = """
 import sys, time
 from pathlib import Path
-from mobile_vla.training.lock import RunLock
+from mobile_vla.runs.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 print("locked", flush=True)
 time.sleep(60)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla.cli.importing import importing_libraries
-from mobile_vla.cli.waiting import SETTINGS, wait_asleep
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.cli.terminal.waiting import SETTINGS, wait_asleep
+from mobile_vla.jobs.importing import importing_libraries
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.small_training import SMALL
 
 NOT_NEEDED = {  # to take a step
     "pandas", "pyarrow.compute", "sklearn", "tensorflow", "torchvision", "selenium",
-    "mobile_vla.analysis.report", "mobile_vla.analysis.study", "mobile_vla.survey", "mobile_vla.training.assessment",
+    "mobile_vla.analysis.report", "mobile_vla.analysis.study", "mobile_vla.survey", "mobile_vla.opening.assessment",
 }  # fmt: skip
 TO_FIRST_STEP = """
 import builtins, gc, os, sys

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli import small_training
 
 

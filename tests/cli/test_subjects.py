@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobile_vla.cli.subjects import find_subject, name_subjects
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.analysis.conftest import write_store
 
 

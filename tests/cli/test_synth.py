@@ -8,10 +8,10 @@ from typing import Literal
 
 import pytest
 
-from mobile_vla.cli.conf_folder import find_conf_folder
-from mobile_vla.cli.launch import launch
-from mobile_vla.cli.outcome import find_outcome
 from mobile_vla.cli.synth import COMMAND
+from mobile_vla.jobs.launch import launch
+from mobile_vla.jobs.outcome import find_outcome
+from mobile_vla.settings.conf_folder import find_conf_folder
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         }
 
     module.SynthConfig, module.write_episodes = SynthConfig, write_episodes
-    monkeypatch.setitem(__import__("sys").modules, "mobile_vla.data.synthetic.writer", module)
+    monkeypatch.setitem(__import__("sys").modules, "mobile_vla.sources.synthetic.writer", module)
     return module
 
 
@@ -87,7 +87,7 @@ def test_the_settings_are_those_of_the_writer():
 
     import yaml
 
-    from mobile_vla.data.synthetic.writer import SynthConfig
+    from mobile_vla.sources.synthetic.writer import SynthConfig
 
     settings = yaml.safe_load((find_conf_folder() / "synth.yaml").read_text(encoding="utf-8"))
     assert settings.keys() - {"out", "name"} == {field.name for field in fields(SynthConfig)}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla import durable
 from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.core import durable
 from tests.contexts.storing import make
 
 

@@ -22,7 +22,7 @@ from mobile_vla.contexts.parts import find_parts
 from mobile_vla.contexts.reader import open_store
 from mobile_vla.contexts.rows import list_ids
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, feed, plan, sums, vector_of
 
 STEPS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate", "open"}

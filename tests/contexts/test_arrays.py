@@ -16,7 +16,7 @@ from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, make, plan, row_of, sums, vector_of
 
 

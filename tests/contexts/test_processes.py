@@ -12,7 +12,7 @@ import pytest
 from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.parts import find_parts
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, feed, make, plan, sums
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ import sys
 from pathlib import Path
 from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, plan
 for folder in ("begun", "done", "new"):
     try:

@@ -14,7 +14,7 @@ from mobile_vla.contexts.parts import find_parts
 from mobile_vla.contexts.reader import open_store
 from mobile_vla.contexts.rows import list_ids
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, feed, make, plan, row_of, vector_of
 
 WITHOUT_TORCH = """
@@ -22,7 +22,7 @@ import sys
 import mobile_vla.contexts
 store = mobile_vla.contexts.open(sys.argv[1], verify=True)
 store.column("action"), store.vectors("context")[:], store.select(part="test")
-heavy = {"torch", "lightning", "transformers", "hydra", "mobile_vla.locking"} & set(sys.modules)
+heavy = {"torch", "lightning", "transformers", "hydra", "mobile_vla.core.locking"} & set(sys.modules)
 assert not heavy, heavy
 """
 

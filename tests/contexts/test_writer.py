@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mobile_vla import durable
 from mobile_vla.contexts import writer as module
 from mobile_vla.contexts.manifest import StoreInfo, TapSpec, name_folders
 from mobile_vla.contexts.merge import complete
@@ -15,7 +14,8 @@ from mobile_vla.contexts.parts import find_parts
 from mobile_vla.contexts.reader import open_store
 from mobile_vla.contexts.rows import Row, RowId
 from mobile_vla.contexts.writer import StoreWriter
-from mobile_vla.errors import UserError
+from mobile_vla.core import durable
+from mobile_vla.core.errors import UserError
 from tests.contexts.storing import INFO, TAPS, feed, make, plan, row_of, sums, vector_of
 
 ONE = {"context": TapSpec(shape=(6,))}

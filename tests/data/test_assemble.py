@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import OWN, FrameId
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import OWN, FrameId
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest, runs
-from mobile_vla.data.opening import BrokenEpisode
 from mobile_vla.data.plan import PlannedBatch, Span
 from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import WindowConfig
-from mobile_vla.errors import UserError
-from mobile_vla.training.losses import masked_huber
+from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.sources.opening import BrokenEpisode
 
 SPACE = ActionSpace(components=("linear_y", "linear_x"), low=(-2.0, 0.0), high=(1.0, 1.5))
 LENGTHS = (18, 12, 3, 9)  # the third is shorter than a window

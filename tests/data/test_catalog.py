@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.catalog import Root, find_files, scan, shift_actions
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.errors import UserError
+from mobile_vla.sources.instructions import InstructionConfig
 from tests.conftest import BOX_NAME, KOREAN, LAYOUTS, draw_actions, draw_frames
 
 TABLE = InstructionConfig(table={"left": "Go left"})

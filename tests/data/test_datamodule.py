@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from mobile_vla.actions import ActionSpace
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import DataConfig, open_dataset
 from mobile_vla.data.splits import Split
-from mobile_vla.errors import UserError
 from tests.data.test_assemble import Tokens
 
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.2, -1.2), high=(1.2, 1.2))

@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data import dataset as dataset_module
 from mobile_vla.data.dataset import DataConfig, fit_actions, open_dataset
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.errors import UserError
+from mobile_vla.sources.instructions import InstructionConfig
 from tests.conftest import BOX_NAME, draw_frames, encode_jpeg
 
 

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mobile_vla.data import layouts
 from mobile_vla.data.catalog import Root, read_episode
 from mobile_vla.data.examination import Examinations, examine
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.layouts import block_length
-from mobile_vla.data.opening import BrokenEpisode
+from mobile_vla.sources import layouts
+from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.sources.layouts import block_length
+from mobile_vla.sources.opening import BrokenEpisode
 from tests.conftest import draw_actions, draw_frames, encode_jpeg
 
 

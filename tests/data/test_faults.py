@@ -6,9 +6,9 @@ import os
 import pytest
 
 import mobile_vla
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.faults import append_faults, load_faults, refuse_too_many, save_faults
-from mobile_vla.data.schema import Fault
-from mobile_vla.errors import UserError
+from mobile_vla.sources.schema import Fault
 
 FAULTS = [Fault("/data/상자.h5", "is empty (0 bytes)"), Fault("/data/b.h5", "6 frames but 5 actions")]
 

@@ -9,7 +9,7 @@ import torch
 from mobile_vla.data.features import FeatureFiles, FeatureReader
 from mobile_vla.data.requests import Pairs, WindowRequest
 from mobile_vla.data.stills import Still
-from tests.training.conftest import make_episode
+from tests.lab import make_episode
 
 LEFT, RIGHT = (5, 6, 7), (5, 8)  # token ids
 IDS = torch.tensor([[5, 6, 7], [5, 8, 1]])

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data import frames as frames_module
 from mobile_vla.data.catalog import Root, read_episode
 from mobile_vla.data.frames import FileFrames, PackedFrames
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.opening import BrokenEpisode
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.sources.opening import BrokenEpisode
 from tests.conftest import LAYOUTS, draw_frames, encode_jpeg
 
 

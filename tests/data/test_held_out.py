@@ -6,11 +6,11 @@ from pathlib import Path
 import h5py
 import pytest
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig, open_dataset
 from mobile_vla.data.held_out import check_unchanged, locate, refuse_trained
-from mobile_vla.data.instructions import InstructionConfig
 from mobile_vla.data.splits import SplitConfig, load_split, make_split, save_split
-from mobile_vla.errors import UserError
+from mobile_vla.sources.instructions import InstructionConfig
 
 NUM_EPISODES = 14
 

@@ -12,8 +12,8 @@ import torch
 
 from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.frames import PackedFrames
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.packing import examine_all
+from mobile_vla.data.packed.packing import examine_all
+from mobile_vla.sources.instructions import InstructionConfig
 
 NUM_KILLS = 12
 SPAWNING = """
@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.frames import PackedFrames
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.packing import examine_all
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.data.packed.packing import examine_all
+from mobile_vla.core.preprocessing import Preprocessing
 if __name__ == "__main__":
     root, packed = map(Path, sys.argv[1:])
     episodes = scan([Root(path=root)], InstructionConfig()).episodes * 200

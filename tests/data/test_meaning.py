@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mobile_vla.actions import ActionSpace
+from mobile_vla.core.actions import ActionSpace
 from mobile_vla.data.meaning import find_dependence, find_meanings
 
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.0, -1.0), high=(1.0, 1.0))

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobile_vla.actions import ActionSpace
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.dataset import DataConfig, Dataset
 from mobile_vla.data.splits import PARTS, Split, SplitConfig, make_split
 from mobile_vla.data.windows import WindowConfig, valid_entries
-from mobile_vla.errors import UserError
 
 SPACE = ActionSpace(components=("linear_x", "linear_y", "angular_z"), low=(-2.0,) * 3, high=(2.0,) * 3)
 WINDOWS = {

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mobile_vla.data.labels import read_labels
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import PARTS, Recorded, SplitConfig, find_groups, load_split, make_split, save_split
-from mobile_vla.errors import UserError
+from mobile_vla.sources.labels import read_labels
 
 CONFIGS = st.builds(
     SplitConfig,

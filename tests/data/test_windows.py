@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.windows import ChunkTable, WindowConfig, chunks_at, refuse_short, valid_entries
-from mobile_vla.errors import UserError
 
 CONFIGS = st.builds(
     WindowConfig,

@@ -2,11 +2,11 @@
 
 import pytest
 
+from mobile_vla.core.dependence import Dependence
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.dataset import DataConfig, fit_actions, open_dataset
 from mobile_vla.data.meaning import find_dependence, find_meanings
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
-from mobile_vla.dependence import Dependence
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 
 
 def ask(folder, world: str, seed: int = 0) -> tuple[bool, Dependence]:

@@ -11,8 +11,8 @@ import pytest
 
 from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.dataset import DataConfig, open_dataset
-from mobile_vla.data.instructions import InstructionConfig
-from mobile_vla.data.opening import printable
+from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.sources.opening import printable
 from tests.data.zoo import BROKEN, GOOD, PATTERN, write_zoo
 
 
@@ -74,7 +74,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from mobile_vla.data.catalog import Root, scan
-from mobile_vla.data.instructions import InstructionConfig
+from mobile_vla.sources.instructions import InstructionConfig
 
 root = [Root(path=Path(sys.argv[1]))]
 scan(root, InstructionConfig())  # all modules are imported while it is still allowed

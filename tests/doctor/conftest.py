@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from mobile_vla.data.dataset import DataConfig
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.doctor.case import Case
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.losses import masked_huber
 from mobile_vla.training.trainer import TrainerConfig
 from tests.tiny_kosmos import TEXT
 

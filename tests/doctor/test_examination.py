@@ -9,16 +9,16 @@ import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.cli.results import make_plain
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.windows import ChunkTable
 from mobile_vla.doctor.case import Case
 from mobile_vla.doctor.examination import check_wiring, examine
 from mobile_vla.doctor.figures import save_figures
-from mobile_vla.models.kosmos2 import Kosmos2Backbone
-from mobile_vla.models.layouts import Layout
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.preprocessing import Preprocessing
+from mobile_vla.jobs.results import make_plain
+from mobile_vla.models.backbones.kosmos2 import Kosmos2Backbone
+from mobile_vla.models.backbones.layouts import Layout
+from mobile_vla.models.backbones.lora import AdapterConfig
 
 PROMPT = "go to the goal and then find it {instruction}"  # 8 tokens, and 5 of the first episode's instruction
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mobile_vla.batch import Batch, PairId
-from mobile_vla.models.loading import load_model, open_source
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.models.backbones.loading import load_model, open_source
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig, Policy
-from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
 from tests.tiny_kosmos import TEXT
 
 ARCHITECTURE = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
-from mobile_vla.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
-from tests.models.test_kosmos2 import TOLERANCE, pixels, prompt_ids
+from mobile_vla.core.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
+from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
+from tests.models.backbones.test_kosmos2 import TOLERANCE, pixels, prompt_ids
 
 TEXTS = ("go left", "go right", "go past the box on the right side then turn around the red box")
 NUM_IMAGE = 8

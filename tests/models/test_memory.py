@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mobile_vla.models.layouts import LAYOUTS
+from mobile_vla.models.backbones.layouts import LAYOUTS
 from mobile_vla.models.memory import Memory, StepConfig, estimate_memory, make_batch, trace_activations
 from mobile_vla.models.skeleton import HUB_NAME, build_skeleton
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import Kosmos2Config, Kosmos2Model
 
-from mobile_vla.models.kosmos2 import BackboneConfig, Kosmos2Backbone
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.models.backbones.kosmos2 import BackboneConfig, Kosmos2Backbone
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import Policy
-from mobile_vla.preprocessing import Preprocessing
 
 KOSMOS2 = 1_664_485_376
 HEAD, TOKEN = 12_737_300, 2_048

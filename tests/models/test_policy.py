@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mobile_vla.batch import gather_windows
+from mobile_vla.core.batch import gather_windows
 
 PAIRS = [(frame, 1) for frame in range(5)]
 CLOSE = {"atol": 2e-5, "rtol": 0}

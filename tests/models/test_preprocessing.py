@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from mobile_vla.preprocessing import CLIP_STD, Preprocessing
+from mobile_vla.core.preprocessing import CLIP_STD, Preprocessing
 
 
 def picture(height: int, width: int) -> np.ndarray:

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from mobile_vla.actions import ActionSpace
-from mobile_vla.batch import Batch, PairId
+from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
 from mobile_vla.models.stepper import PolicyStepper
-from mobile_vla.models.tokenizer import Prompter, offline_tokenizer
-from mobile_vla.preprocessing import Preprocessing
 
 WINDOW, NUM_FRAMES = 8, 18
 SPACE = ActionSpace(components=("linear_x", "linear_y"), low=(-1.0, -0.5), high=(0.5, 1.15))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mobile_vla.data.dataset import DataConfig
-from mobile_vla.data.schema import Episode
-from mobile_vla.data.synthetic.episode import Recording, make_task, record
+from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.synthetic.episode import Recording, make_task, record
 from mobile_vla.survey.lenient import open_leniently
 from mobile_vla.survey.sketches import THUMBNAIL, Sketch, sketch
 from mobile_vla.survey.survey import Survey, take_survey

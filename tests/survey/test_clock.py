@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobile_vla.data.catalog import Root, scan
-from mobile_vla.data.instructions import InstructionConfig
+from mobile_vla.sources.instructions import InstructionConfig
 from mobile_vla.survey.clock import measure_steps
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobile_vla.data.synthetic.world import World
+from mobile_vla.sources.synthetic.world import World
 from mobile_vla.survey.duplicates import find_copies
 from tests.survey.conftest import sketch_frames
 

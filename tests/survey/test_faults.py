@@ -1,6 +1,6 @@
 """Faults by kind."""
 
-from mobile_vla.data.schema import Fault
+from mobile_vla.sources.schema import Fault
 from mobile_vla.survey.faults import sort_faults
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.frames import FileFrames
-from mobile_vla.data.instructions import InstructionConfig
+from mobile_vla.sources.instructions import InstructionConfig
 from mobile_vla.survey import sketches
 from mobile_vla.survey.sketches import POINTS, THUMBNAIL, choose_frames, sketch, sketch_all
 from tests.conftest import draw_frames

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mobile_vla.evaluation.displacement import Odometry
 from mobile_vla.survey.trajectories import describe_trajectories, reckon, reckon_all
-from mobile_vla.training.displacement import Odometry
 
 
 def test_it_ends_where_the_simulators_robot_is(recorded):

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mobile_vla.training.callbacks.effects import EffectCurves, EffectsConfig
-from tests.training import conftest as lab
+from tests import lab
 
 
 class FirstGradients(pl.Callback):

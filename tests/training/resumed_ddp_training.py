@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.core.errors import Interrupted, UserError
 from tests.training.run_training import make_config, train
 
 

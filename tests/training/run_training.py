@@ -19,15 +19,15 @@ from lightning.pytorch import Callback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mobile_vla.augmentation import AugmentationConfig
-from mobile_vla.contexts.plans import PlanConfig
+from mobile_vla.core.durable import write_text
+from mobile_vla.core.errors import Interrupted, UserError
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.durable import write_text
-from mobile_vla.errors import Interrupted, UserError
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.probing.plans import PlanConfig
+from mobile_vla.training.augmentation import AugmentationConfig
 from mobile_vla.training.cache_plan import CacheConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig
 from mobile_vla.training.callbacks.guard import GuardConfig
@@ -37,7 +37,7 @@ from mobile_vla.training.config import CallbacksConfig, TrainConfig
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
 from mobile_vla.training.run import Training
 from mobile_vla.training.trainer import TrainerConfig
-from tests.training import conftest as lab
+from tests import lab
 
 Group = dict[str, Any]
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from mobile_vla.errors import UserError
-from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
-from mobile_vla.training.probe_subject import Subject
-from mobile_vla.training.stored_run import StoredRun
+from mobile_vla.core.errors import UserError
+from mobile_vla.opening.probe_subject import subject_of_run
+from mobile_vla.opening.stored_run import StoredRun
+from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
 from tests.training.comparing import compare, read_scalars
 from tests.training.run_training import make_config, train
 from tests.training.test_ddp import train_in_two
@@ -30,7 +30,7 @@ def test_it_holds_the_bits_of_a_probe_of_the_start(begun, tmp_path):
     store = stores(out)[NAME]
     assert (store.manifest.info.run["epoch"], store.manifest.info.run["step"]) == (0, 0)
     assert store.rows["predicted"].null_count == len(store) > 0
-    subject = Subject.of_run(StoredRun.open(out, config, "start"), None)
+    subject = subject_of_run(StoredRun.open(out, config, "start"), None)
     wanted = ProbeConfig(taps=TAPS, plan=config.callbacks.probe.plan)
     probed = ContextProbe.prepare(wanted, subject, tmp_path).run(tmp_path).store
     assert content(store.folder) == content(probed.folder)

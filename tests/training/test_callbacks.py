@@ -11,6 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mobile_vla.data.assemble import BatchAssembler
+from mobile_vla.display.loggers import CsvMetrics
+from mobile_vla.display.tensorboard import Board
 from mobile_vla.training.callbacks.epoch_loss import NAME, EpochLoss
 from mobile_vla.training.callbacks.figures import Figures
 from mobile_vla.training.callbacks.memory import PeakMemory
@@ -18,8 +20,6 @@ from mobile_vla.training.callbacks.progress import ProgressBar
 from mobile_vla.training.callbacks.reference import BaselineReference
 from mobile_vla.training.callbacks.stopping import StopAfterSteps
 from mobile_vla.training.callbacks.throughput import Throughput
-from mobile_vla.training.loggers import CsvMetrics
-from mobile_vla.training.tensorboard import Board
 
 
 def test_throughput_counts_windows_and_waiting(lab, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from mobile_vla.training.callbacks.compiled import CompiledLayers, check_compiler
 
 

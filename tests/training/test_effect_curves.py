@@ -8,11 +8,11 @@ import torch
 
 from mobile_vla.data.meaning import Meanings
 from mobile_vla.data.windows import WindowConfig
+from mobile_vla.display.loggers import CsvMetrics
+from mobile_vla.evaluation.effect_sample import MOST_WINDOWS, sample_windows
+from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.interventions.drawing import draw_units, pair_donors
 from mobile_vla.training.callbacks.effects import EffectCurves, EffectsConfig
-from mobile_vla.training.effect_sample import MOST_WINDOWS, sample_windows
-from mobile_vla.training.interventions.drawing import draw_units, pair_donors
-from mobile_vla.training.loggers import CsvMetrics
-from mobile_vla.training.losses import masked_huber
 
 MEANINGS = Meanings({"go past the box on the left": "left", "go past the box on the right": "right"}, known=True)
 NAMES = ("instruction", "paraphrase", "image")

@@ -17,10 +17,10 @@ import torch
 
 from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.contexts.reader import open_store
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.features import feature_prefix
-from mobile_vla.data.marks import write_header
-from mobile_vla.errors import UserError
-from mobile_vla.models.kosmos2 import Kosmos2Backbone
+from mobile_vla.data.packed.marks import write_header
+from mobile_vla.models.backbones.kosmos2 import Kosmos2Backbone
 from mobile_vla.models.policy import Policy
 from mobile_vla.training import feature_cache
 from mobile_vla.training.cache_plan import GB, CacheConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from mobile_vla.training.callbacks.epoch_loss import NAME
 from mobile_vla.training.callbacks.guard import GuardConfig
 from tests.training.comparing import compare, differences, read_scalars

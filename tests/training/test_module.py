@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobile_vla.augmentation import AugmentationConfig, augment
 from mobile_vla.data.assemble import WindowRequest
+from mobile_vla.training.augmentation import AugmentationConfig, augment
 from mobile_vla.training.module import OptimizationConfig
 
 

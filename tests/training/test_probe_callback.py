@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mobile_vla.batch import gather_windows
 from mobile_vla.contexts.reader import Store, open_store
+from mobile_vla.core.batch import gather_windows
+from mobile_vla.core.errors import Interrupted, UserError
 from mobile_vla.data.assemble import WindowRequest
-from mobile_vla.errors import Interrupted, UserError
 from tests.training.comparing import compare, read_scalars
 from tests.training.forked_trainings import VALIDATING
 from tests.training.run_training import make_config, prepare, train

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 
 from mobile_vla.checkpoints.files import LAST, PREVIOUS
-from mobile_vla.errors import Interrupted, UserError
+from mobile_vla.core.errors import Interrupted, UserError
 from tests.training.comparing import compare_checkpoints, differences, read_scalars
 from tests.training.run_training import make_config, prepare, train
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import pytest
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.errors import UserError
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.training.trainer import TrainerConfig
 from tests.training.run_training import make_config, prepare
 

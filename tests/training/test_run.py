@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mobile_vla.checkpoints.trained import action_space, read_checkpoint
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.errors import UserError
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.config import CallbacksConfig, TrainConfig
 from mobile_vla.training.module import OptimizationConfig

@@ -6,8 +6,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from mobile_vla.errors import UserError
-from mobile_vla.training.stored_run import StoredRun
+from mobile_vla.core.errors import UserError
+from mobile_vla.opening.stored_run import StoredRun
 from tests.training.run_training import make_config, train
 
 SHORT = {"max_epochs": 1, "num_sanity_val_steps": 1}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from mobile_vla.errors import Interrupted
+from mobile_vla.core.errors import Interrupted
 from mobile_vla.training.callbacks import stopping
 from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
 from mobile_vla.training.callbacks.stopping import EarlyStoppingConfig, StopAfterTime, StopOnSignal

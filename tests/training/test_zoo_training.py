@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from mobile_vla.checkpoints.trained import read_checkpoint
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig
-from mobile_vla.data.opening import printable
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.errors import UserError
-from mobile_vla.models.lora import AdapterConfig
-from mobile_vla.models.lstm_decoder import LSTMDecoderConfig
+from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.sources.opening import printable
 from mobile_vla.training.config import CallbacksConfig, LoggerConfig, TrainConfig
 from mobile_vla.training.run import Training
 from mobile_vla.training.trainer import TrainerConfig

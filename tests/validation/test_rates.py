@@ -13,7 +13,7 @@ from mobile_vla.analysis.planted.store import Policy
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.report.words import METHODS
 from mobile_vla.analysis.sample import BINS
-from mobile_vla.levels import ALPHA, DESCRIPTIONS, VERDICTS
+from mobile_vla.core.levels import ALPHA, DESCRIPTIONS, VERDICTS
 from validation.case import Case, cover, covered
 from validation.detectable import find_detectable
 from validation.first.cases import spike_strength

@@ -6,7 +6,7 @@ from multiprocessing.pool import ThreadPool
 
 import pytest
 
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from validation.calibration import Calibration, make_calibrations, solve
 from validation.case import Case
 from validation.outcome import Interval, Outcome, happened

@@ -11,7 +11,7 @@ import numpy as np
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, as_store, plant_store
 from mobile_vla.analysis.planted.worlds import PROGRESS_SCALE, World, plant
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.actionable import judge_actionable
+from mobile_vla.analysis.verdicts.actionable.verdict import judge_actionable
 from mobile_vla.analysis.verdicts.judgement import judge
 from validation.outcome import Outcome
 from validation.strip import FEW, rigour_of, without

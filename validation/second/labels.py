@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from mobile_vla.analysis.verdicts.judgement import judge
 from mobile_vla.analysis.verdicts.verdict import Verdict
-from mobile_vla.levels import ALPHA
+from mobile_vla.core.levels import ALPHA
 from validation.outcome import NO, YES, Outcome
 from validation.second.disk import stored
 from validation.second.dumps import Dump, annotate

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobile_vla.analysis.study import Study
 from mobile_vla.contexts.reader import Store
-from mobile_vla.levels import ALPHA
+from mobile_vla.core.levels import ALPHA
 from validation.outcome import P_SMALL, Interval, Outcome
 from validation.second.chunks import SCENE_AT, Driven, make
 from validation.second.disk import stored

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.actionable import judge_actionable
+from mobile_vla.analysis.verdicts.actionable.verdict import judge_actionable
 from validation.outcome import Outcome
 from validation.second.chunks import DIRECTIONS, SCENE_AT, Driven, Made, make
 from validation.second.disk import stored

@@ -17,8 +17,8 @@ from benchmarks.gpu.findings import Note, attempted
 from benchmarks.gpu.words import EAGER, HZ
 from benchmarks.table import Line
 from benchmarks.timing import Spread
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.stepper import PolicyStepper
-from mobile_vla.models.tokenizer import Prompter
 
 GRAPH = "CUDA graph"
 INSTRUCTION = "go to the left of the box"

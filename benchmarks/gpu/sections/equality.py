@@ -13,9 +13,9 @@ from benchmarks.gpu.bench import ALL, FLOAT32, Bench, draw_batch
 from benchmarks.gpu.findings import Note
 from benchmarks.gpu.words import CONTEXTS, DIFFERENCE, GRADIENTS
 from benchmarks.table import Line
-from mobile_vla.batch import Batch, gather_windows
+from mobile_vla.core.batch import Batch, gather_windows
+from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.losses import masked_huber
 
 LOSS = "loss"
 

@@ -7,8 +7,8 @@ from benchmarks.gpu.findings import Note
 from benchmarks.probe_cost import count_rows, make_subject, run_alone
 from benchmarks.table import Line
 from benchmarks.timing import Stopwatch
-from mobile_vla.contexts.plans import PlanConfig
-from mobile_vla.training.context_probe import ContextProbe, ProbeConfig
+from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
+from mobile_vla.probing.plans import PlanConfig
 
 VARIANTS = ("swap", "paraphrase", "donor")
 PLAN = PlanConfig(kind="all")

@@ -20,7 +20,7 @@ from benchmarks.gpu.words import ENTRIES
 from benchmarks.setting import RESOLUTION
 from benchmarks.table import Line
 from mobile_vla.checkpoints.files import LAST
-from mobile_vla.data.synthetic.writer import SynthConfig, write_episodes
+from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.training.comparing import compare
 
 EPISODES = SynthConfig(episodes=6, resolution=RESOLUTION, workers=1)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.following import match_variant
+from mobile_vla.analysis.verdicts.actionable.following import match_variant
 from mobile_vla.analysis.verdicts.verdict import FEWEST, interval
 from mobile_vla.contexts.rows import OWN
 from mobile_vla.contexts.vectors import spread

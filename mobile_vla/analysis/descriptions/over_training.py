@@ -14,12 +14,12 @@ import numpy as np
 
 from mobile_vla.analysis.descriptions.description import describe_tap
 from mobile_vla.analysis.sample import Sample, take_sample
-from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
-from mobile_vla.analysis.verdicts.chunks import anything_left, make_chunks
-from mobile_vla.analysis.verdicts.decoding import decode
-from mobile_vla.analysis.verdicts.discriminative import score_interval
+from mobile_vla.analysis.verdicts.discriminative.decoding import decode
+from mobile_vla.analysis.verdicts.discriminative.targets import make_target
+from mobile_vla.analysis.verdicts.discriminative.verdict import score_interval
+from mobile_vla.analysis.verdicts.preserving.chunk_fit import MOST_EPISODES, fit
+from mobile_vla.analysis.verdicts.preserving.chunks import anything_left, make_chunks
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import make_target
 from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread

@@ -25,8 +25,8 @@ from scipy import stats
 from mobile_vla.analysis.pairs.matching import NAMES
 from mobile_vla.analysis.pairs.swap_test import NOT_DONE, SwapTest
 from mobile_vla.analysis.verdicts.verdict import FEWEST, NADEAU_BENGIO, count_needed, interval, say_p
-from mobile_vla.levels import ALPHA, VERDICTS
-from mobile_vla.plural import plural
+from mobile_vla.core.levels import ALPHA, VERDICTS
+from mobile_vla.core.plural import plural
 
 MARGIN_R2, MARGIN_ACCURACY = 0.05, 0.10  # differences of less do not matter
 

@@ -20,7 +20,7 @@ from mobile_vla.analysis.sample import BINS, MOST_EPISODES, Sample, bin_of, take
 from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.vectors import spread
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
 
 ACTION_STEP, PROGRESS_STEP = 1e-3, 5e-3  # what dumps lose by rounding
 MOST_MISALIGNED = 0.2  # of an episode's rows: above, it is another episode of the same name

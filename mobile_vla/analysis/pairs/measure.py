@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mobile_vla.analysis.verdicts.verdict import interval
-from mobile_vla.levels import VERDICTS
+from mobile_vla.core.levels import VERDICTS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,15 +14,15 @@ from mobile_vla.analysis.pairs.decoding_difference import Difference, compare_ac
 from mobile_vla.analysis.pairs.matching import Matching
 from mobile_vla.analysis.pairs.swap_test import run_swap_test
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.baseline import make_baseline
-from mobile_vla.analysis.verdicts.chunk_fit import MOST_EPISODES, fit
-from mobile_vla.analysis.verdicts.chunks import TARGET, anything_left, make_chunks
-from mobile_vla.analysis.verdicts.decoding import decode
+from mobile_vla.analysis.verdicts.discriminative.decoding import decode
+from mobile_vla.analysis.verdicts.discriminative.targets import Target, declare_targets
+from mobile_vla.analysis.verdicts.preserving.baseline import make_baseline
+from mobile_vla.analysis.verdicts.preserving.chunk_fit import MOST_EPISODES, fit
+from mobile_vla.analysis.verdicts.preserving.chunks import TARGET, anything_left, make_chunks
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import Target, declare_targets
 from mobile_vla.analysis.verdicts.verdict import FEWEST
 from mobile_vla.contexts.vectors import spread
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
 
 Scores = dict[Hashable, np.ndarray]  # of one store's rows, by all that they depend on
 

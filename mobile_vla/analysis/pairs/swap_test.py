@@ -29,16 +29,16 @@ from jaxtyping import Bool, Float
 
 from mobile_vla.analysis.pairs.procrustes import find_rotation
 from mobile_vla.analysis.sample import Sample
-from mobile_vla.analysis.verdicts.baseline import make_baseline
-from mobile_vla.analysis.verdicts.chunks import Chunks, make_chunks
 from mobile_vla.analysis.verdicts.folds import deal_often
-from mobile_vla.analysis.verdicts.held_out import PENALTIES, HeldOut, Products, choose
 from mobile_vla.analysis.verdicts.permuting import draw
-from mobile_vla.analysis.verdicts.ridge import FREELY, standardise
+from mobile_vla.analysis.verdicts.preserving.baseline import make_baseline
+from mobile_vla.analysis.verdicts.preserving.chunks import Chunks, make_chunks
+from mobile_vla.analysis.verdicts.preserving.held_out import PENALTIES, HeldOut, Products, choose
+from mobile_vla.analysis.verdicts.preserving.ridge import FREELY, standardise
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from mobile_vla.analysis.verdicts.verdict import say_p
 from mobile_vla.contexts.vectors import spread
-from mobile_vla.plural import plural
+from mobile_vla.core.plural import plural
 
 MOST_EPISODES = 100  # that are worth a test: its cost grows with their cube
 EXCHANGES = 199

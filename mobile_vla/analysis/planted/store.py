@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mobile_vla.analysis.planted.worlds import ACTION_AR, PREDICTED_NOISE, Planted, World, _smooth, follow, plant
-from mobile_vla.analysis.verdicts.following import IMAGE, INSTRUCTION, PARAPHRASE
+from mobile_vla.analysis.verdicts.actionable.following import IMAGE, INSTRUCTION, PARAPHRASE
 from mobile_vla.contexts.manifest import Manifest, StoreInfo, TapSpec
 from mobile_vla.contexts.reader import Store
 from mobile_vla.contexts.rows import OWN, Row, RowId, make_table

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy.special import gammaln
 
-from mobile_vla.levels import ALPHA
+from mobile_vla.core.levels import ALPHA
 
 FOLDS = 5
 DEAL_STEP = 100_003  # between the seeds of two deals

@@ -13,18 +13,18 @@ from jaxtyping import Float
 
 from mobile_vla.analysis.descriptions.description import Description, describe_tap
 from mobile_vla.analysis.sample import Sample, count_scripts, take_sample
-from mobile_vla.analysis.verdicts.actionable import judge_actionable
-from mobile_vla.analysis.verdicts.chunk_fit import Fit
-from mobile_vla.analysis.verdicts.decoding import Decoding
-from mobile_vla.analysis.verdicts.discriminative import MEASURE, MISSED, judge_discriminative
-from mobile_vla.analysis.verdicts.preserving import judge_preserving
+from mobile_vla.analysis.verdicts.actionable.verdict import judge_actionable
+from mobile_vla.analysis.verdicts.discriminative.decoding import Decoding
+from mobile_vla.analysis.verdicts.discriminative.selectivity import add_selectivity
+from mobile_vla.analysis.verdicts.discriminative.targets import Target, declare_targets, list_unused
+from mobile_vla.analysis.verdicts.discriminative.verdict import MEASURE, MISSED, judge_discriminative
+from mobile_vla.analysis.verdicts.preserving.chunk_fit import Fit
+from mobile_vla.analysis.verdicts.preserving.verdict import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.selectivity import add_selectivity
-from mobile_vla.analysis.verdicts.targets import Target, declare_targets, list_unused
 from mobile_vla.analysis.verdicts.verdict import Verdict, add_note, holm, say_briefly, say_p, undecided
 from mobile_vla.contexts.reader import Store
-from mobile_vla.errors import UserError
-from mobile_vla.levels import ALPHA
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.levels import ALPHA
 
 IMAGES = ("pixels", "image_tokens")  # taps that hold what the model sees, not what it makes of it
 

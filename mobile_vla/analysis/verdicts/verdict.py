@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from scipy import stats
 
-from mobile_vla.levels import ALPHA, VERDICTS
+from mobile_vla.core.levels import ALPHA, VERDICTS
 
 FEWEST = 8  # episodes (of each class): below, nothing is concluded
 NADEAU_BENGIO = 1.5  # on standard errors of 5-fold statistics: sqrt((1/5 + 1/4) / (1/5)), Nadeau and Bengio 2003

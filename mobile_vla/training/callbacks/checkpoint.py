@@ -18,9 +18,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from mobile_vla.checkpoints.files import LAST, NEXT, rotate
 from mobile_vla.checkpoints.trained import read_checkpoint
-from mobile_vla.durable import replaced
-from mobile_vla.errors import Interrupted, UserError
-from mobile_vla.training.loggers import CsvMetrics
+from mobile_vla.core.durable import replaced
+from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.display.loggers import CsvMetrics
 from mobile_vla.training.position import Position
 
 ASK_EVERY_STEPS = 10  # ranks agree on the time this often: their clocks differ, and all save or none

@@ -20,8 +20,8 @@ import torch.compiler.config
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from mobile_vla.batch import Batch
-from mobile_vla.errors import UserError
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
 from mobile_vla.models.policy import Policy
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.assemble import BatchAssembler
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.errors import UserError
+from mobile_vla.evaluation.effect_sample import sample_windows
+from mobile_vla.evaluation.effects import Effect
+from mobile_vla.evaluation.findings import plan_effects
+from mobile_vla.evaluation.metrics import EpisodeSums
+from mobile_vla.evaluation.passes import evaluate
 from mobile_vla.models.policy import Policy
-from mobile_vla.training.effect_sample import sample_windows
-from mobile_vla.training.effects import Effect
-from mobile_vla.training.evaluation import evaluate
-from mobile_vla.training.findings import plan_effects
-from mobile_vla.training.metrics import EpisodeSums
 
 
 @dataclass(frozen=True, kw_only=True)

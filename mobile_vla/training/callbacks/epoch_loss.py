@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 
 NAME = "train/epoch_loss"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 from mobile_vla.data.faults import append_faults, load_faults, refuse_too_many
-from mobile_vla.data.schema import Fault
+from mobile_vla.sources.schema import Fault
 
 
 class FaultKeeper(Callback):

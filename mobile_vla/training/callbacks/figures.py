@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from mobile_vla.data.assemble import BatchAssembler, WindowRequest
-from mobile_vla.training.figures import chunk_figure, frame_strip
+from mobile_vla.display.figures import chunk_figure, frame_strip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from mobile_vla.batch import Batch
-from mobile_vla.errors import UserError
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,24 +18,24 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mobile_vla.batch import Batch
+from mobile_vla.contexts.epoch_folders import BEFORE, FOLDER, name_epoch
 from mobile_vla.contexts.manifest import StoreInfo
 from mobile_vla.contexts.merge import complete
-from mobile_vla.contexts.plans import PlanConfig
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.contexts.removal import remove_store
 from mobile_vla.contexts.rows import RowId
-from mobile_vla.contexts.sampling import make_plan
-from mobile_vla.contexts.taps import resolve_taps
+from mobile_vla.core.batch import Batch
+from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.errors import UserError
+from mobile_vla.display.store_display import StoreDisplay
+from mobile_vla.display.tensorboard import Board
 from mobile_vla.models.policy import ModelConfig, Policy
-from mobile_vla.training.epoch_folders import BEFORE, FOLDER, name_epoch
-from mobile_vla.training.epoch_store import EpochStore, WantedRows, count_windows, plan_rest
-from mobile_vla.training.probe_info import make_info
-from mobile_vla.training.probing import uncovered
-from mobile_vla.training.store_display import StoreDisplay
-from mobile_vla.training.tensorboard import Board
+from mobile_vla.probing.engine import uncovered
+from mobile_vla.probing.epoch_store import EpochStore, WantedRows, count_windows, plan_rest
+from mobile_vla.probing.plans import PlanConfig
+from mobile_vla.probing.provenance import make_info
+from mobile_vla.probing.sampling import make_plan
+from mobile_vla.taps.points import resolve_taps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
-from mobile_vla.errors import Interrupted
+from mobile_vla.core.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

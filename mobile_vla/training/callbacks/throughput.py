@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mobile_vla.batch import Batch
+from mobile_vla.core.batch import Batch
 
 
 class Throughput(Callback):

@@ -6,9 +6,9 @@ from scipy.linalg import orthogonal_procrustes
 
 from mobile_vla.analysis.pairs.swap_test import Refits, align, run_swap_test
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.chunks import Chunks
 from mobile_vla.analysis.verdicts.folds import deal_often
-from mobile_vla.analysis.verdicts.held_out import HeldOut
+from mobile_vla.analysis.verdicts.preserving.chunks import Chunks
+from mobile_vla.analysis.verdicts.preserving.held_out import HeldOut
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.conftest import write_store
 from tests.analysis.verdicts.test_held_out import EPISODES, draw, slow

@@ -7,7 +7,7 @@ import numpy as np
 from mobile_vla.analysis.planted.store import Policy, as_store, plant_store
 from mobile_vla.analysis.planted.worlds import World, plant
 from mobile_vla.analysis.sample import Sample, take_sample
-from mobile_vla.analysis.verdicts.targets import Target, make_target
+from mobile_vla.analysis.verdicts.discriminative.targets import Target, make_target
 
 
 def plant_sample(world: World, seed: int = 0, policy: Policy | None = None) -> tuple[Sample, np.ndarray]:

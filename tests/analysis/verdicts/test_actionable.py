@@ -8,7 +8,7 @@ import pytest
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, plant_store
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.actionable import judge_actionable
+from mobile_vla.analysis.verdicts.actionable.verdict import judge_actionable
 from mobile_vla.analysis.verdicts.rigour import Rigour
 
 NARROW = World(episodes=40, width=16, action=3.0)  # contexts hold what the scene calls for

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobile_vla.analysis.verdicts.balance import count_effective, weigh_episodes
+from mobile_vla.analysis.verdicts.discriminative.balance import count_effective, weigh_episodes
 
 
 def test_with_one_cell_it_is_the_usual_balanced_accuracy():

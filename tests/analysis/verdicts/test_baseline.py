@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.baseline import make_baseline, meanings_of, say_left_out
+from mobile_vla.analysis.verdicts.preserving.baseline import make_baseline, meanings_of, say_left_out
 from tests.analysis.verdicts.planted_sample import plant_sample
 
 

@@ -8,8 +8,8 @@ import pytest
 from mobile_vla.analysis.planted.store import Policy
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import BINS
-from mobile_vla.analysis.verdicts.chunk_fit import fit, jackknife_spread
-from mobile_vla.analysis.verdicts.chunks import make_chunks
+from mobile_vla.analysis.verdicts.preserving.chunk_fit import fit, jackknife_spread
+from mobile_vla.analysis.verdicts.preserving.chunks import make_chunks
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.verdicts.planted_sample import plant_sample, with_actions
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.chunks import previous_chunks
+from mobile_vla.analysis.verdicts.preserving.chunks import previous_chunks
 from tests.analysis.conftest import write_store
 
 

@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.competitors import compare, find_competitors
-from mobile_vla.analysis.verdicts.decoding import Asked
-from mobile_vla.analysis.verdicts.discriminative import INSEPARABLE, judge_discriminative
+from mobile_vla.analysis.verdicts.discriminative.competitors import compare, find_competitors
+from mobile_vla.analysis.verdicts.discriminative.decoding import Asked
+from mobile_vla.analysis.verdicts.discriminative.targets import Target
+from mobile_vla.analysis.verdicts.discriminative.verdict import INSEPARABLE, judge_discriminative
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import Target
 from tests.analysis.verdicts.planted_sample import plant_asked
 
 RIGOUR = Rigour(permutations=199, spikes=60)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobile_vla.analysis.verdicts.contrast import Contrast, Moves
+from mobile_vla.analysis.verdicts.actionable.contrast import Contrast, Moves
 
 
 def draw(rng: np.random.Generator, num: int = 12, length: float = 1.0, noise: float = 1.0, meanings: int = 2):

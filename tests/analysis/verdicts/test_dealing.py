@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mobile_vla.analysis.verdicts.balance import weigh_episodes
-from mobile_vla.analysis.verdicts.dealing import Deals, batched
+from mobile_vla.analysis.verdicts.discriminative.balance import weigh_episodes
+from mobile_vla.analysis.verdicts.discriminative.dealing import Deals, batched
 from mobile_vla.analysis.verdicts.folds import deal_often
-from mobile_vla.analysis.verdicts.ridge import Ridge
+from mobile_vla.analysis.verdicts.preserving.ridge import Ridge
 
 
 def slow_classes(values, labels, cells, num, folds, penalty=0.03):

@@ -8,10 +8,10 @@ import pytest
 from mobile_vla.analysis.planted.store import plant_store
 from mobile_vla.analysis.planted.worlds import World, plant
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.decoding import ESTIMATE, PENALTY, decode
+from mobile_vla.analysis.verdicts.discriminative.decoding import ESTIMATE, PENALTY, decode
+from mobile_vla.analysis.verdicts.discriminative.targets import Target
 from mobile_vla.analysis.verdicts.folds import deal_often
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import Target
 from tests.analysis.verdicts.planted_sample import plant_asked
 
 RIGOUR = Rigour(permutations=199, spikes=60, deals=5)

@@ -9,9 +9,9 @@ from scipy import stats
 from mobile_vla.analysis.planted.store import as_store
 from mobile_vla.analysis.planted.worlds import World, plant
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.discriminative import MISSED, judge_discriminative, score_interval
+from mobile_vla.analysis.verdicts.discriminative.targets import Target
+from mobile_vla.analysis.verdicts.discriminative.verdict import MISSED, judge_discriminative, score_interval
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import Target
 from tests.analysis.verdicts.planted_sample import plant_asked
 
 RIGOUR = Rigour(permutations=199, spikes=60)

@@ -7,8 +7,8 @@ import numpy as np
 from mobile_vla.analysis.planted.store import Policy, plant_store
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.experts import Experts, find_dependence, find_relevance
-from mobile_vla.dependence import judge_dependence
+from mobile_vla.analysis.verdicts.actionable.experts import Experts, find_dependence, find_relevance
+from mobile_vla.core.dependence import judge_dependence
 
 
 class TestExperts:

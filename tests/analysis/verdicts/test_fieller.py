@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mobile_vla.analysis.verdicts.fieller import Ratio, ratio_of, root_of
+from mobile_vla.analysis.verdicts.actionable.fieller import Ratio, ratio_of, root_of
 
 
 def ratio(above=2.0, below=4.0, top=0.3, both=0.2, bottom=0.5) -> Ratio:

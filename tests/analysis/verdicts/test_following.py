@@ -6,8 +6,8 @@ import pytest
 from mobile_vla.analysis.planted.store import Policy, plant_store
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.experts import Experts
-from mobile_vla.analysis.verdicts.following import match_variant, measure_instruction
+from mobile_vla.analysis.verdicts.actionable.experts import Experts
+from mobile_vla.analysis.verdicts.actionable.following import match_variant, measure_instruction
 
 NARROW = World(episodes=40, width=16)
 

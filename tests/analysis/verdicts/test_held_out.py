@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mobile_vla.analysis.verdicts.chunk_transplant import Plants, find_sensitivity
 from mobile_vla.analysis.verdicts.folds import deal_often
-from mobile_vla.analysis.verdicts.held_out import PENALTIES, HeldOut
+from mobile_vla.analysis.verdicts.preserving.chunk_transplant import Plants, find_sensitivity
+from mobile_vla.analysis.verdicts.preserving.held_out import PENALTIES, HeldOut
 
 EPISODES, ROWS, WIDTH = 15, 4, 30
 

@@ -8,12 +8,12 @@ import pytest
 
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, as_store, plant_store
 from mobile_vla.analysis.planted.worlds import World, plant
+from mobile_vla.analysis.verdicts.discriminative.targets import Target
 from mobile_vla.analysis.verdicts.judgement import _adjust, judge
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.targets import Target
 from mobile_vla.analysis.verdicts.verdict import undecided
 from mobile_vla.contexts.rows import Row, RowId
-from mobile_vla.errors import UserError
+from mobile_vla.core.errors import UserError
 from tests.analysis.conftest import write_store
 
 RIGOUR = Rigour(permutations=199, spikes=60)

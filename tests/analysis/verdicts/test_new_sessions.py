@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.decoding import PENALTY, Asked
-from mobile_vla.analysis.verdicts.discriminative import judge_discriminative
-from mobile_vla.analysis.verdicts.new_sessions import score_sessions
+from mobile_vla.analysis.verdicts.discriminative.decoding import PENALTY, Asked
+from mobile_vla.analysis.verdicts.discriminative.new_sessions import score_sessions
+from mobile_vla.analysis.verdicts.discriminative.verdict import judge_discriminative
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.verdicts.planted_sample import plant_asked
 

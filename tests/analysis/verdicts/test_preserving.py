@@ -9,7 +9,7 @@ import pytest
 from mobile_vla.analysis.planted.store import Policy, as_store
 from mobile_vla.analysis.planted.worlds import World, plant
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.preserving import judge_preserving
+from mobile_vla.analysis.verdicts.preserving.verdict import judge_preserving
 from mobile_vla.analysis.verdicts.rigour import Rigour
 from tests.analysis.verdicts.planted_sample import plant_sample, with_actions
 

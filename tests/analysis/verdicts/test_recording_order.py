@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.recording_order import _neighbours, _share_labels, find_drift, p_of_order
+from mobile_vla.analysis.verdicts.discriminative.recording_order import (
+    _neighbours,
+    _share_labels,
+    find_drift,
+    p_of_order,
+)
 from tests.analysis.verdicts.planted_sample import plant_sample
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mobile_vla.analysis.verdicts.ridge import Ridge, leave_out, orthonormal, project_on, standardise
+from mobile_vla.analysis.verdicts.preserving.ridge import Ridge, leave_out, orthonormal, project_on, standardise
 
 PENALTY = 0.3
 

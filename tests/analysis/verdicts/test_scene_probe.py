@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mobile_vla.analysis.verdicts.scene_probe import free_courses, predict_held_out
+from mobile_vla.analysis.verdicts.actionable.scene_probe import free_courses, predict_held_out
 
 
 def draw(seed: int, num: int = 40, code: float = 2.0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.discriminative import judge_discriminative
+from mobile_vla.analysis.verdicts.discriminative.selectivity import add_selectivity, make_controls, measure_selectivity
+from mobile_vla.analysis.verdicts.discriminative.verdict import judge_discriminative
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.selectivity import add_selectivity, make_controls, measure_selectivity
 from tests.analysis.verdicts.planted_sample import plant_asked
 
 RIGOUR = Rigour(permutations=199, spikes=60)

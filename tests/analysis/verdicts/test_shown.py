@@ -6,9 +6,9 @@ import pytest
 from mobile_vla.analysis.planted.store import PlantedStore, Policy, plant_store
 from mobile_vla.analysis.planted.worlds import World
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.following import match_variant
+from mobile_vla.analysis.verdicts.actionable.following import match_variant
+from mobile_vla.analysis.verdicts.actionable.shown import NOT_STORED, NOT_THE_SAME, measure_image
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.shown import NOT_STORED, NOT_THE_SAME, measure_image
 
 SEEN = World(episodes=40, width=32, action=3.0)
 RIGOUR = Rigour(deals=2)

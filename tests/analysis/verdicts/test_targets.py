@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.sample import take_sample
-from mobile_vla.analysis.verdicts.targets import declare_targets, list_unused, make_target
-from mobile_vla.errors import UserError
+from mobile_vla.analysis.verdicts.discriminative.targets import declare_targets, list_unused, make_target
+from mobile_vla.core.errors import UserError
 from tests.analysis.conftest import write_store
 
 

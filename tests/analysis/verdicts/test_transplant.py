@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from mobile_vla.analysis.planted.worlds import World
-from mobile_vla.analysis.verdicts.decoding import PENALTY, Asked, decode
-from mobile_vla.analysis.verdicts.ridge import Ridge, standardise
+from mobile_vla.analysis.verdicts.discriminative.decoding import PENALTY, Asked, decode
+from mobile_vla.analysis.verdicts.discriminative.transplant import (
+    GRID,
+    TYPICAL,
+    _score,
+    make_contrasts,
+    plant_codes,
+    typical_spread,
+)
+from mobile_vla.analysis.verdicts.preserving.ridge import Ridge, standardise
 from mobile_vla.analysis.verdicts.rigour import Rigour
-from mobile_vla.analysis.verdicts.transplant import GRID, TYPICAL, _score, make_contrasts, plant_codes, typical_spread
 from tests.analysis.verdicts.planted_sample import plant_asked
 
 

@@ -1,6 +1,6 @@
 """Columns of what several texts have in common."""
 
-from mobile_vla.analysis.verdicts.wording import find_runs, find_words
+from mobile_vla.analysis.verdicts.discriminative.wording import find_runs, find_words
 
 
 def test_words_that_one_text_has_or_all_but_one_are_no_columns():

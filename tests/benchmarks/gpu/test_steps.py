@@ -18,8 +18,8 @@ from benchmarks.gpu.words import MFU, RATE
 from benchmarks.policy_step import PolicyStep
 from benchmarks.steps import UPSTREAM
 from benchmarks.work import count_work
+from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.stepper import PolicyStepper
-from mobile_vla.models.tokenizer import Prompter
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])

@@ -1,0 +1,1 @@
+"""Does the policy act on what it is told and shown?"""

@@ -1,0 +1,1 @@
+"""Does the context tell situations apart?"""

@@ -1,0 +1,1 @@
+"""Does the context hold what the next actions depend on?"""

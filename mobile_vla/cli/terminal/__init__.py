@@ -1,0 +1,1 @@
+"""The terminal that a command runs in: streams, Ctrl-C, child processes."""

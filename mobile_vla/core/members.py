@@ -1,0 +1,67 @@
+"""Places to plug in: settings that are chosen by name, the package's own or ones from anywhere Python imports from.
+
+In: `name` among the settings, for example `model.head.name=mlp`, or `model.head.name=my_robot.heads:GRUConfig`.
+Out: the dataclass whose settings the others are. A member is imported when it is chosen.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+from mobile_vla.core.errors import UserError
+from mobile_vla.core.nearest import suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """place: where its settings stand, such as `model.head`;  homes: of the package's own, name -> `module:class`
+
+    default  the member that settings without a name mean: those that were saved before there was a choice
+    """
+
+    place: str
+    homes: Mapping[str, str]
+    default: str
+
+    def find(self, name: str, kind: type) -> type:
+        """The class of a member, a subclass of `kind`. `UserError` where there is none."""
+        home = self.homes.get(name, name)
+        module, _, attribute = home.partition(":")
+        listed = f"expected one of {', '.join(self.homes)}, or <module>:<class> of your own"
+        if not attribute:
+            raise UserError(f"{self.place}.name={name}: no such member{suggest(name, self.homes)}; {listed}")
+        try:
+            found = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"{self.place}.name={name}: {error}; {listed}") from error
+        if not (isinstance(found, type) and issubclass(found, kind)):
+            raise UserError(f"{self.place}.name={name}: expected a subclass of {kind.__module__}.{kind.__name__}")
+        return found
+
+
+class Chosen:
+    """Mixed into the dataclass that all members' settings extend; it has a field `name` and says what `members` are."""
+
+    members: ClassVar[Members]
+
+    @classmethod
+    def choose(cls, values: Any) -> type:
+        """The class that these settings are of: `cls` itself where it is a member's."""
+        if "members" not in vars(cls) or not isinstance(values, Mapping):
+            return cls
+        return cls.members.find(str(values.get("name", cls.members.default)), cls)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Values of the general kind are validated as those of the member that they name."""
+        if "members" not in vars(cls):
+            return handler(source)
+        from pydantic import TypeAdapter
+        from pydantic_core import core_schema
+
+        def read(values: Any) -> Any:  # as JSON, where strict mode still takes lists for tuples
+            return TypeAdapter(cls.choose(values)).validate_json(json.dumps(values), strict=True)
+
+        return core_schema.no_info_plain_validator_function(read)

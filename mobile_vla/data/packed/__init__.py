@@ -1,0 +1,1 @@
+"""Frames decoded and resized once, and where packed copies come from."""

@@ -1,0 +1,1 @@
+"""A policy's errors: metrics, baselines, effects of its inputs, intervals over episodes."""

@@ -1,0 +1,1 @@
+"""Windows whose text, pictures, image tokens or contexts are changed."""

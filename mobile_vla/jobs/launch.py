@@ -1,0 +1,241 @@
+"""One command line, from its arguments to its exit code.
+
+In: a command, the arguments after its name, the folder of configuration files. The order is what keeps promises:
+flags, saved configuration, every override of every job, the composed values, the command's own checks, and only
+then an output folder. `sys.argv` stays as it was typed: Lightning starts other ranks with it.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.claim import Claim
+from mobile_vla.jobs.command import Command, SavedRun
+from mobile_vla.jobs.listener import Listener, Terminal
+from mobile_vla.jobs.output import make_file_name, name_run, take_default, take_out
+from mobile_vla.jobs.ranks import find_rank, is_one_of_several
+from mobile_vla.jobs.task import Task, find_out, own_values, resolve
+from mobile_vla.settings.composition import Composition, explain
+from mobile_vla.settings.flags import parse_flags
+from mobile_vla.settings.literal import quote
+from mobile_vla.settings.overrides import OverrideCheck, check_form, quote_literal
+from mobile_vla.settings.saved import Saved, take_saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a command line says, read and checked as far as its form goes."""
+
+    command: Command
+    flags: argparse.Namespace
+    typed: tuple[str, ...]
+    saved: Saved | None
+    others: tuple[Saved, ...]  # further runs, where run= names several
+    sweep: bool
+
+
+def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Listener | None = None) -> int:
+    """Do what the command line says; the exit code. A UserError where it cannot be done.
+
+    listener: who learns how it ends, instead of the terminal
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shortens no traceback and exits nowhere
+    flags = parse_flags(arguments)
+    if flags.shell_completion or flags.hydra_help:
+        return _ask_hydra(command, flags, conf)
+    for argument in flags.overrides:
+        check_form(argument)
+    sweep = flags.multirun or any(text.upper() == "HYDRA.MODE=MULTIRUN" for text in flags.overrides)
+    named, typed = take_saved(command.saved, flags.overrides)
+    _check_number(command, flags, sweep, len(named))
+    saved = named[0] if named else None
+    call = Call(command=command, flags=flags, typed=tuple(typed), saved=saved, others=named[1:], sweep=sweep)
+    others = tuple(_compose_run(call, other, conf) for other in call.others)
+    with Composition(conf, flags.config_name or command.name, flags.config_dir) as composition:
+        if saved is not None:
+            values = saved.fill_optional(command.optional)
+            composition.use_saved(values, fill_groups="config" not in command.saved)
+        check = OverrideCheck(composition, words=("out", "name", *command.saved))
+        if sweep:
+            return _sweep(call, composition, check)
+        overrides = _check_typed(check, typed)
+        if flags.cfg or flags.info:
+            return _show(call, composition, overrides)
+        overrides += _settle(overrides, "RUN")
+        task = Task(command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal())
+        return composition.run(task, overrides)
+
+
+def compose_values(command: Command, words: Sequence[str], conf: Path) -> dict[str, Any]:
+    """The command's own settings as these words compose them, in plain values."""
+    with Composition(conf, command.name) as composition:
+        return _compose_own(composition, command, words)
+
+
+def _compose_own(composition: Composition, command: Command, typed: Sequence[str]) -> dict[str, Any]:
+    check = OverrideCheck(composition, words=("out", "name", *command.saved))
+    overrides = _check_typed(check, typed)
+    composed = composition.compose(overrides + _settle(overrides, "RUN"))
+    with open_dict(composed):
+        del composed["hydra"]
+    return own_values(command, resolve(composed))
+
+
+def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:
+    """A UserError where there are more runs than can be meant, or none where one is needed."""
+    if command.needs_run and not number:
+        raise UserError("missing setting 'run': give run=<a run's folder>")
+    if number > 1 and not command.several:
+        raise UserError(f"run= names {number} runs: {command.name} takes one")
+    if number > 1 and (sweep or flags.cfg or flags.info):
+        what = "--multirun" if sweep else "--cfg" if flags.cfg else "--info"
+        raise UserError(f"{what} goes with one run, and run= names {number}: give one, run=<folder>")
+
+
+def _check_typed(check: OverrideCheck, typed: Sequence[str]) -> list[str]:
+    """The overrides of a job outside a sweep, in Hydra's grammar and found valid."""
+    overrides = [quote_literal(text) for text in typed]
+    check.check(overrides)
+    return check.add_to_tables(overrides, overrides)
+
+
+def _compose_run(call: Call, saved: Saved, conf: Path) -> SavedRun:
+    """A further run's own configuration, with the same overrides."""
+    assert saved.run_folder is not None
+    with Composition(conf, call.command.name, call.flags.config_dir) as composition:
+        composition.use_saved(saved.values, fill_groups="config" not in call.command.saved)
+        try:
+            config = _compose_own(composition, call.command, call.typed)
+        except UserError as error:
+            raise UserError(f"run {saved.run_folder}: {error}") from error
+    return SavedRun(folder=saved.run_folder, config=config, saved=saved.resolve())
+
+
+def _settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> list[str]:
+    """The overrides that keep Hydra from writing, logging and changing directories; last, so that they hold."""
+    settled = [
+        f"hydra.mode={mode}",
+        "hydra.run.dir=.",
+        f"hydra.sweep.dir={quote(str(parent or '.'))}",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra.job.chdir=false",
+    ]
+    for group in ("hydra/job_logging", "hydra/hydra_logging"):
+        if not any(text.startswith(f"{group}=") for text in overrides):
+            settled.append(f"{group}=none")
+    return settled
+
+
+def _show(call: Call, composition: Composition, overrides: list[str]) -> int:
+    flags = call.flags
+    overrides = overrides + _settle(overrides, "RUN")
+    composed = composition.compose(overrides)
+    if flags.info:
+        with _keep_logging():
+            composition.hydra.show_info(flags.info, config_name=composition.name, overrides=overrides)
+        return 0
+    if flags.package not in (None, "_global_") and OmegaConf.select(composed, flags.package) is None:
+        raise UserError(f"--package={flags.package}: the configuration has no such part")
+    try:
+        composition.hydra.show_cfg(composition.name, overrides, flags.cfg, flags.package, flags.resolve)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+    return 0
+
+
+@contextmanager
+def _keep_logging() -> Iterator[None]:
+    """Undo what Hydra does to the root logger in order to print."""
+    root, noisy = logging.getLogger(), logging.raiseExceptions
+    handlers, level = list(root.handlers), root.level
+    logging.raiseExceptions = False  # a closed stdout is no fault
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.raiseExceptions = noisy
+
+
+def _ask_hydra(command: Command, flags: argparse.Namespace, conf: Path) -> int:
+    from hydra._internal.utils import get_args_parser
+
+    with Composition(conf, command.name, flags.config_dir) as composition:
+        if flags.hydra_help:
+            composition.hydra.hydra_help(None, get_args_parser(), flags)
+        else:
+            try:
+                composition.hydra.shell_completion(command.name, flags.overrides)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    return 0
+
+
+def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
+    for key in ("out", "name"):
+        for text in call.typed:
+            if text.startswith(f"{key}=") and any(o.is_sweep_override() for o in composition.parse([text])):
+                raise UserError(f"{text}: a sweep has one {key}; each of its jobs gets a folder inside it")
+    swept = _expand(call, composition)
+    for job in swept:
+        check.check(job)
+    first = composition.compose(
+        [*check.add_to_tables(swept[0], swept[0]), *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN
+    )
+    parent = _take_parent(call, first)
+    try:
+        return _run_jobs(call, composition, check, swept, parent.out if isinstance(parent, Claim) else parent)
+    finally:
+        if isinstance(parent, Claim):
+            parent.release()
+
+
+def _run_jobs(call: Call, composition: Composition, check: OverrideCheck, swept: list[list[str]], parent: Path) -> int:
+    task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
+    overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
+    try:
+        returned = composition.hydra.multirun(composition.name, task, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+    return task.conclude(_flatten(returned))
+
+
+def _expand(call: Call, composition: Composition) -> list[list[str]]:
+    """The overrides of each job, as Hydra's own sweeper deals them out; another sweeper's are not foreseen."""
+    parsed = composition.parse(call.typed)
+    own = [override for override in parsed if not override.is_hydra_override()]
+    hydra = [str(override.input_line) for override in parsed if override.is_hydra_override()]
+    if any(override.value_type is not None and "INTERVAL" in override.value_type.name for override in own):
+        return [[*hydra, *(str(o.input_line) for o in own if not o.is_sweep_override())]]
+    return [[*hydra, *job] for batch in BasicSweeper.split_arguments(own, None) for job in batch]
+
+
+def _take_parent(call: Call, composed: DictConfig) -> Claim | Path:
+    """The sweep's folder, which rank 0 takes."""
+    out = find_out(composed)
+    if out is None and is_one_of_several():
+        raise UserError("one of several processes: give out=<folder>, so that all of them share it")
+    if out is None:
+        name = OmegaConf.select(composed, "name")
+        chosen = make_file_name(str(name)) if name else f"sweep_{name_run(call.typed)}"
+        return take_default(call.command.name, chosen)
+    return take_out(out) if find_rank() == 0 else out
+
+
+def _flatten(returned: Any) -> list[Any]:
+    if isinstance(returned, list | tuple):
+        return [leaf for part in returned for leaf in _flatten(part)]
+    return [returned.return_value] if hasattr(returned, "return_value") else []

@@ -1,0 +1,1 @@
+"""From a frame and a text to a context."""

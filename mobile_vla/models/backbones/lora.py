@@ -1,0 +1,110 @@
+"""Which weights are trained: low-rank adapters through peft, everything, or nothing of the backbone.
+
+`all` adapts every linear layer but the language-model head (293 layers of the full-size model), `text` those of the
+text decoder, `none` freezes the backbone and its action token, `full` trains all of it. Adapters are injected in
+place: the model is never wrapped, so no parameter is registered under two names.
+
+What stands before the first trained weight can be computed once and for all (see `frozen`). The action token stands
+before every text layer; so where only upper text layers are adapted, it is left as it is unless asked for.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.adapted import AdaptedLinear
+from mobile_vla.models.backbones.dropout import BitDropout
+
+TEXT_LINEARS = r"text_model\.model\.layers\.{layer}\.(?:self_attn\.(?:q|k|v|out)_proj|ffn\.fc[12])"
+VISION_LINEARS = r"vision_model\.model\.encoder\.layers\.\d+\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])"
+PROJECTION_LINEARS = r"image_to_text_projection\.(?:dense|x_attn\.(?:q|k|v|out)_proj)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What of the backbone is trained.
+
+    preset   all | text | none | full
+    r        rank; the update is scaled by alpha / r (alpha / sqrt(r) with `rslora`)
+    dropout  on the adapters' input, while training
+    layers   which text layers get adapters: `all`, `last:<n>`, or a list of indices
+    action_token  whether it is trained; None: unless everything before the first adapted text layer is frozen
+    rslora   rank-stabilised scaling (Kalajdzievski 2023);  dora  weight-decomposed adapters (Liu et al. 2024)
+    """
+
+    preset: Literal["all", "text", "none", "full"] = "all"
+    r: int = 32
+    alpha: int = 16
+    dropout: float = 0.1
+    layers: str | tuple[int, ...] = "all"
+    action_token: bool | None = None
+    rslora: bool = False
+    dora: bool = False
+
+    def __post_init__(self):
+        if self.r < 1:
+            raise ValueError(f"model.lora.r must be at least 1, got {self.r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.lora.dropout must lie in [0, 1), got {self.dropout}")
+        if isinstance(self.layers, str) and not re.fullmatch(r"all|last:[1-9]\d*", self.layers):
+            raise ValueError(f"model.lora.layers must be 'all', 'last:<n>' or a list of indices, got '{self.layers}'")
+
+    @property
+    def has_adapters(self) -> bool:
+        return self.preset in ("all", "text")
+
+    def trains_action_token(self, num_layers: int) -> bool:
+        """Of a text decoder of `num_layers`."""
+        if self.action_token is not None:
+            return self.action_token
+        return self.preset in ("all", "full") or (self.preset == "text" and self.text_layers(num_layers)[0] == 0)
+
+    def text_layers(self, num_layers: int) -> list[int]:
+        """Indices of the adapted text layers, of `num_layers`; `UserError` for one that does not exist."""
+        if self.layers == "all":
+            return list(range(num_layers))
+        if isinstance(self.layers, str):
+            count = int(self.layers.removeprefix("last:"))
+            wanted = list(range(num_layers - count, num_layers))
+        else:
+            wanted = sorted(self.layers)
+        if not wanted or wanted[0] < 0 or wanted[-1] >= num_layers:
+            raise UserError(f"model.lora.layers={self.layers} does not fit a text decoder of {num_layers} layers")
+        return wanted
+
+
+def targets(config: AdapterConfig, num_text_layers: int) -> str:
+    """Regular expression over full module names of what is adapted."""
+    layers = "(?:" + "|".join(map(str, config.text_layers(num_text_layers))) + ")"
+    groups = [TEXT_LINEARS.replace("{layer}", layers)]
+    if config.preset == "all":
+        groups += [VISION_LINEARS, PROJECTION_LINEARS]
+    return "(?:.*\\.)?(?:" + "|".join(groups) + ")"
+
+
+def apply_adapters(model: nn.Module, config: AdapterConfig, num_text_layers: int) -> None:
+    """Freeze or free `model` (a `Kosmos2Model`) as the configuration says, in place."""
+    model.requires_grad_(config.preset == "full")
+    if not config.has_adapters:
+        return
+    lora = LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets(config, num_text_layers),
+        use_rslora=config.rslora,
+        use_dora=config.dora,
+        bias="none",
+    )
+    lora._register_custom_module({nn.Linear: AdaptedLinear})
+    inject_adapter_in_model(lora, model)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            for name, dropout in layer.lora_dropout.items():
+                if isinstance(dropout, nn.Dropout):
+                    layer.lora_dropout[name] = BitDropout(dropout.p)

@@ -1,0 +1,1 @@
+"""From windows of contexts to chunks of actions."""

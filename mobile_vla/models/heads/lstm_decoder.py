@@ -1,0 +1,71 @@
+"""The action head: an LSTM over a window's contexts and an MLP that turns each state into a chunk of actions.
+
+In: contexts (S, W, D). Out: normalised actions (S, W, C, A) in [-1, 1], one chunk for each window position.
+Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those of the lab's checkpoints.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mobile_vla.models.heads.head import HeadConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMDecoderConfig(HeadConfig):
+    """hidden: width of the LSTM; layers: its depth; mlp: hidden widths of the output MLP; dropout: between layers."""
+
+    hidden: int = 512
+    layers: int = 4
+    mlp: tuple[int, ...] = (1024, 512, 256)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if min(self.hidden, self.layers, *self.mlp) < 1:
+            raise ValueError(f"model.head: widths and layers must be at least 1, got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.head.dropout must lie in [0, 1), got {self.dropout}")
+
+    def build(self, context_width: int, chunk: int, num_components: int) -> "MobileVLALSTMDecoder":
+        return MobileVLALSTMDecoder(self, context_width, chunk, num_components)
+
+
+class TanhMLP(nn.Module):
+    """Linear layers with ReLU between them and tanh at the end, as `mlp.0, mlp.2, ...`."""
+
+    def __init__(self, widths: list[int]):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, (width_in, width_out) in enumerate(pairwise(widths)):
+            last = i == len(widths) - 2
+            layers += [nn.Linear(width_in, width_out), nn.Tanh() if last else nn.ReLU()]
+        self.mlp = nn.Sequential(*layers)
+
+    def forward(self, state: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch out"]:
+        return self.mlp(state)
+
+
+class MobileVLALSTMDecoder(nn.Module):
+    """Window of contexts -> a chunk of actions at each window position.
+
+    The LSTM is causal: position w has seen contexts 0 ... w of its window and no other window's, so padding at the
+    tail of a window cannot reach the positions before it. It runs in float32 whatever the backbone's precision: it
+    is a percent of the work, and its state accumulates over the window.
+    """
+
+    def __init__(self, config: LSTMDecoderConfig, context_width: int, chunk: int, num_components: int):
+        super().__init__()
+        self.config = config
+        self.chunk = chunk
+        self.num_components = num_components
+        self.rnn = nn.LSTM(context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout)
+        self.velocities = TanhMLP([config.hidden, *config.mlp, chunk * num_components])
+
+    def forward(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C A"]:
+        with torch.autocast(contexts.device.type, enabled=False):
+            states, _ = self.rnn(contexts.float())  # (S, W, hidden)
+            actions = self.velocities(states)  # (S, W, C * A)
+        return actions.unflatten(-1, (self.chunk, self.num_components))  # (S, W, C, A)

@@ -1,0 +1,1 @@
+"""One engine that stores what tap points hold, in training and alone."""

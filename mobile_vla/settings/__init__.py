@@ -1,0 +1,1 @@
+"""From a user's words to typed settings: the only room that knows Hydra."""

@@ -1,0 +1,1 @@
+"""Where episodes come from: files on disk, or a simulated hall."""

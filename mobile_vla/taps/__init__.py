@@ -1,0 +1,1 @@
+"""Where in a policy vectors are read, and how."""
