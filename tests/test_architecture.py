@@ -46,7 +46,7 @@ FOREIGN = {  # libraries that only these places know
     "hydra": {"settings", "jobs"},
     "omegaconf": {"settings", "jobs"},
     "lightning": {"training", "data", "display", "opening", "api"},
-    "pydantic": {"settings"},
+    "pydantic": {"settings", "core"},
     "tensorboard": {"display", "analysis"},
 }
 

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 def build_wheel(tmp_path: Path) -> Path:
     source = tmp_path / "source"
+    named = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info")
     shutil.copytree(
-        ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv*", "runs", "build", "dist", "*.egg-info")
+        ROOT, source, ignore=lambda folder, names: {*named(folder, names), *({"runs"} if folder == str(ROOT) else ())}
     )
     # No isolation: the build backend is here, and the test must not need a network.
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), source]

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobile_vla.analysis.subject import Subject
-from mobile_vla.contexts.epoch_folders import FOLDER, list_epochs
 from mobile_vla.contexts.manifest import MANIFEST, load_manifest
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.core.errors import UserError
 from mobile_vla.jobs.output import STAMP, make_file_name
+from mobile_vla.runs.epoch_folders import FOLDER, list_epochs
 from mobile_vla.settings.saved import FILE, suggest_neighbour
 
 MOST_PICTURES = 4

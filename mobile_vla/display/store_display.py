@@ -11,13 +11,13 @@ from pathlib import Path
 
 from mobile_vla.analysis.descriptions.description import describe_tap
 from mobile_vla.analysis.pairs.drift import Drift, find_drift
-from mobile_vla.contexts.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.display.probe_board import EVENTS, ProbeBoard, tag
 from mobile_vla.display.projector import show_latest
 from mobile_vla.display.tensorboard import Board
+from mobile_vla.runs.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.taps.points import list_described
 
 PROJECTOR = "projector"  # below the run's folder

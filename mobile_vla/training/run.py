@@ -19,7 +19,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mobile_vla.checkpoints.files import LAST, find_resumable
 from mobile_vla.checkpoints.trained import action_space, check_fits, load_trained, metadata, read_checkpoint
-from mobile_vla.contexts.epoch_folders import FOLDER, remove_from
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch
 from mobile_vla.core.durable import remove_parts
@@ -38,6 +37,7 @@ from mobile_vla.models.backbones.loading import Source, open_source
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.skeleton import build_skeleton
+from mobile_vla.runs.epoch_folders import FOLDER, remove_from
 from mobile_vla.runs.folder import record_machine
 from mobile_vla.runs.lock import RunLock, refuse_if_locked, remove_begun
 from mobile_vla.runs.search import CONFIG

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mobile_vla.contexts.epoch_folders import BEFORE, FOLDER, name_epoch
 from mobile_vla.contexts.manifest import StoreInfo
 from mobile_vla.contexts.merge import complete
 from mobile_vla.contexts.reader import Store, open_store
@@ -35,6 +34,7 @@ from mobile_vla.probing.epoch_store import EpochStore, WantedRows, count_windows
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.provenance import make_info
 from mobile_vla.probing.sampling import make_plan
+from mobile_vla.runs.epoch_folders import BEFORE, FOLDER, name_epoch
 from mobile_vla.taps.points import resolve_taps
 
 
