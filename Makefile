@@ -38,7 +38,7 @@ $(DEMO_FRESH)/synth.json: | env
 	$(BIN)/mobile-vla synth out=$(DEMO_FRESH) episodes=150 seed=1 'resolution=[360,640]'
 
 test: env ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: env ## run the tests that take minutes or gigabytes
 	$(BIN)/python -m pytest -m slow

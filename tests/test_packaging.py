@@ -1,5 +1,6 @@
 """The wheel works where there is no checkout: console script, configuration and all."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def installed(tmp_path_factory) -> Path:
 
 
 def run(script: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True)
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([script, *words], cwd=cwd, env=elsewhere, capture_output=True, text=True)
 
 
 def test_the_console_script_runs_outside_the_checkout(installed: Path, tmp_path: Path):

@@ -25,7 +25,7 @@ def test_where_the_instruction_decides_it_is_found(tmp_path, world):
     assert found.depends
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("world", ["instruction_blind", "left_only"])
 def test_where_it_decides_nothing_no_dependence_is_shown(tmp_path, world, seed):
     known, found = ask(tmp_path, world, seed)

@@ -75,6 +75,7 @@ def test_the_estimate_is_what_a_step_takes(tiny, preset, dtype, checkpointing):
     assert found.weights == sum(value.nbytes for value in held)
 
 
+@pytest.mark.slow
 def test_recomputing_takes_less_and_more_frames_take_more(tiny):
     def activations(frames: int, **settings) -> int:
         skeleton = build_skeleton(tiny.model_config(**settings), STEP.chunk, STEP.components)

@@ -317,6 +317,7 @@ def test_a_damaged_file_is_made_anew(settings, tmp_path, seen):
     assert found["val_loss"] == whole["val_loss"]
 
 
+@pytest.mark.slow
 def test_a_training_whose_files_were_removed_goes_on_with_frames(settings, tmp_path, seen, monkeypatch):
     plain = train(tmp_path / "plain", settings({"at": "none"}, **DEPTHS["contexts"]))
     own = feature_cache.fill
@@ -396,7 +397,7 @@ def test_killed_while_it_computes_it_leaves_nothing_wrong(settings, episode_file
         assert path.read_bytes() == (tmp_path / "killed" / path.relative_to(tmp_path / "f")).read_bytes()
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", ["image_tokens", "contexts"])
 def test_contexts_are_stored_beside_it_as_they_are_without(settings, tmp_path, depth):
     probe = {"plan": {"kind": "all"}, "taps": ("context",)}
     groups = {**DEPTHS[depth], "probe": probe, "trainer": {"max_epochs": 1}}

@@ -109,10 +109,13 @@ def test_interrupted_again_and_again(episode_files, whole, tmp_path):
             "data": {"batch_size": 12},
             "checkpoint": {"save_top_k": 1},
         },
-        {"trainer": {"accumulate_grad_batches": 3, "log_every_n_steps": 2}, "data": {"batch_size": 4}},
-        {"augmentation": {"crop": 0.1, "brightness": 0.2, "hue": 0.1}},
+        {
+            "trainer": {"accumulate_grad_batches": 3, "log_every_n_steps": 2},
+            "data": {"batch_size": 4},
+            "augmentation": {"crop": 0.1, "brightness": 0.2, "hue": 0.1},
+        },
     ],
-    ids=["two rates, clipped, few validations", "bf16, one best", "three batches a step", "augmented"],
+    ids=["two rates, clipped, few validations", "bf16, one best", "augmented, three batches a step"],
 )
 def test_whatever_is_trained_resumes_to_the_last_bit(episode_files, tmp_path, settings):
     settings = {**settings, "trainer": {"max_epochs": 2, **settings.get("trainer", {})}}

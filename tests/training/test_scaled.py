@@ -52,6 +52,7 @@ def test_a_resumed_scaler_goes_on_where_it_stood(scaled, episode_files, tmp_path
     assert differences(resumed, whole) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", [TOO_LARGE], indirect=True)
 def test_steps_that_overflow_are_skipped_and_the_scale_falls(scaled, episode_files, tmp_path):
     """Nothing of them reaches a weight, and the guard leaves them to the scaler."""
