@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ELSEWHERE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def build_wheel(tmp_path: Path) -> Path:
@@ -20,7 +21,7 @@ def build_wheel(tmp_path: Path) -> Path:
     )
     # No isolation: the build backend is here, and the test must not need a network.
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), source]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=ELSEWHERE)
     return next(tmp_path.glob("*.whl"))
 
 
@@ -32,7 +33,7 @@ def installed(tmp_path_factory) -> Path:
     wheel = build_wheel(folder)
     venv.create(folder / "env", with_pip=True)
     scripts = folder / "env" / "bin"
-    subprocess.run([scripts / "python", "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    subprocess.run([scripts / "python", "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, env=ELSEWHERE)
     libraries = next((folder / "env" / "lib").glob("python*")) / "site-packages" / "here.pth"
     here = [path for path in sys.path if path.endswith("site-packages")]
     libraries.write_text("\n".join(here))
@@ -40,8 +41,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def run(script: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess:
-    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([script, *words], cwd=cwd, env=elsewhere, capture_output=True, text=True)
+    return subprocess.run([script, *words], cwd=cwd, env=ELSEWHERE, capture_output=True, text=True)
 
 
 def test_the_console_script_runs_outside_the_checkout(installed: Path, tmp_path: Path):
