@@ -16,7 +16,7 @@ MAY_IMPORT = {  # which rooms a room may import, besides itself and core
     "checkpoints": {"models"},
     "contexts": set(),
     "taps": {"contexts"},
-    "analysis": {"contexts"},
+    "analysis": {"contexts", "runs"},
     "runs": {"contexts"},
     "interventions": {"data", "sources", "models"},
     "display": {"data", "sources", "contexts", "taps", "analysis", "runs"},

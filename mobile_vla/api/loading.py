@@ -17,12 +17,13 @@ from mobile_vla.checkpoints.trained import action_space, read_checkpoint
 from mobile_vla.cli.foreign_policy import WORDS, settle_foreign
 from mobile_vla.cli.registry import load_command
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.nearest import suggest_neighbour
 from mobile_vla.jobs.launch import compose_values
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.opening.stored_run import StoredRun, build_trained, find_machine
 from mobile_vla.settings.conf_folder import find_conf_folder
-from mobile_vla.settings.saved import FILE, Saved, read_config, suggest_neighbour
+from mobile_vla.settings.saved import FILE, Saved, read_config
 from mobile_vla.settings.typed import build
 from mobile_vla.training.config import TrainConfig
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.run_list import Sort, list_runs
 from mobile_vla.core.errors import Interrupted, UserError
 from mobile_vla.jobs.command import Command, Context, Job, Report
+from mobile_vla.runs.listing import Sort, list_runs
 
 if TYPE_CHECKING:
     from mobile_vla.runs.summary import RunSummary

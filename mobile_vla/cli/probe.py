@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mobile_vla.cli.tables.probe import rows_of_probe
 from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.core.file_names import make_file_name
 from mobile_vla.jobs.command import Command, Context, Job, Report
-from mobile_vla.jobs.output import make_file_name
 
 if TYPE_CHECKING:
     from mobile_vla.analysis.descriptions.description import Description

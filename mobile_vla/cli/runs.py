@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobile_vla.cli.run_list import Sort, list_runs
 from mobile_vla.jobs.command import Command, Context, Job, Report
+from mobile_vla.runs.listing import Sort, list_runs
 
 
 @dataclass(frozen=True, kw_only=True)

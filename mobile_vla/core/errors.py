@@ -1,8 +1,38 @@
 """What a user did wrong, told in one line, and what stops a run from outside; no internals in either."""
 
+from collections.abc import Callable
+from typing import Any
+
 
 class UserError(ValueError):
-    """Bad input: says what was expected, what was given and what to do. The command line exits with code 2."""
+    """Bad input: says what was expected, what was given and what to do. The command line exits with code 2.
+
+    argument  dotted name of the one Python argument or setting that is wrong; the text begins with it. The command line
+              puts the word there that was typed instead (`jobs.words`)
+    value     what was given for it, where the text should show it
+    where     of several things, the one that it is about: the text begins with it
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None, value: Any = None, where: str | None = None):
+        self.message, self.argument, self.value, self.where = message, argument, value, where
+        super().__init__(self.tell())
+
+    def tell(self, write_value: Callable[[Any], str] = repr, write_name: Callable[[str], str] = str) -> str:
+        """The whole text, with names and values as the reader writes them."""
+        named = None
+        if self.argument is not None:
+            name = write_name(self.argument)
+            named = name if self.value is None else f"{name}={write_value(self.value)}"
+        return ": ".join(part for part in (self.where, named, self.message) if part is not None)
+
+    def but(self, **changes: Any) -> "UserError":
+        """The same error with these parts changed."""
+        now = {name: getattr(self, name) for name in ("message", "argument", "value", "where")}
+        return UserError(**{**now, **changes})
+
+    def within(self, place: str) -> "UserError":
+        """The same error of an argument that is one of the settings at `place`."""
+        return self.but(argument=f"{place}.{self.argument}") if self.argument and place else self
 
 
 class Interrupted(BaseException):

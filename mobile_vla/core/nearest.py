@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 
 
 def find_nearest(wrong: str, right: Iterable[str]) -> str | None:
@@ -27,3 +28,14 @@ def suggest(wrong: str, right: Iterable[str]) -> str:
     """`: did you mean 'x'?`, or nothing: the end of a message."""
     nearest = find_nearest(wrong, right)
     return f": did you mean '{nearest}'?" if nearest else ""
+
+
+def suggest_neighbour(path: Path) -> str:
+    """The end of a message: the existing path that is nearest to one that does not exist."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f" ({parent} does not exist either)"
+    try:
+        return suggest(path.name, sorted(entry.name for entry in parent.iterdir()))
+    except OSError:
+        return ""

@@ -74,15 +74,17 @@ class Command:
     run saved, in place of composing one from groups. `config` is for the command that saved it, to repeat the run.
     `several`: `run` may be a list of runs. `needs_run`: the command does nothing without one.
     `optional`: settings that a saved configuration may lack (`???`) without being asked for: they are null.
+    `names`: what the command line calls an argument of the library, for errors: `taps` is typed `probe.taps`.
     `continues`: whether the folder that `out=` names, which is not empty, holds work of this command to go on with.
     """
 
     name: str
-    summary: str
-    examples: tuple[str, ...]
     prepare: Callable[[dict[str, Any], Context], Job]
+    summary: str = ""
+    examples: tuple[str, ...] = ()
     saved: tuple[str, ...] = field(default=())
     several: bool = False
     needs_run: bool = False
     optional: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     continues: Callable[[Path], bool] = field(default=lambda out: False)

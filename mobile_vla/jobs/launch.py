@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.file_names import make_file_name
 from mobile_vla.jobs.claim import Claim
 from mobile_vla.jobs.command import Command, SavedRun
 from mobile_vla.jobs.listener import Listener, Terminal
-from mobile_vla.jobs.output import make_file_name, name_run, take_default, take_out
+from mobile_vla.jobs.output import name_run, take_default, take_out
 from mobile_vla.jobs.ranks import find_rank, is_one_of_several
 from mobile_vla.jobs.task import Task, find_out, own_values, resolve
 from mobile_vla.settings.composition import Composition, explain
@@ -74,7 +75,9 @@ def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Lis
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
         overrides += _settle(overrides, "RUN")
-        task = Task(command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal())
+        task = Task(
+            command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal(command.names)
+        )
         return composition.run(task, overrides)
 
 
@@ -204,7 +207,9 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
 
 
 def _run_jobs(call: Call, composition: Composition, check: OverrideCheck, swept: list[list[str]], parent: Path) -> int:
-    task = Task(command=call.command, typed=call.typed, saved=call.saved, parent=parent)
+    task = Task(
+        command=call.command, typed=call.typed, saved=call.saved, parent=parent, listener=Terminal(call.command.names)
+    )
     overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
     try:
         returned = composition.hydra.multirun(composition.name, task, overrides)

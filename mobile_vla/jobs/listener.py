@@ -4,7 +4,8 @@ In: the work of a command, and its report. Out: an exit code; and a table with t
 the folder and the exception themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,11 +24,14 @@ class Listener(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Terminal:
-    """For people: errors go to stderr, a table and then the folder to stdout."""
+    """For people: errors go to stderr, a table and then the folder to stdout. names: of arguments, see `words.tell`."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def settle(self, work: Callable[[], int], rank: int) -> int:
-        return find_outcome(work, rank)
+        return find_outcome(work, rank, self.names)
 
     def finish(self, report: Report, out: Path) -> None:
         print_table(report)

@@ -7,20 +7,21 @@ ended it.
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.jobs.words import tell
 
 USER, OURS, INTERRUPTED = 2, 1, 130
 
 
-def find_outcome(work: Callable[[], int], rank: int = 0) -> int:
-    """Run the work and say how it ended; only Ctrl-C passes through."""
+def find_outcome(work: Callable[[], int], rank: int = 0, names: Mapping[str, str] | None = None) -> int:
+    """Run the work and say how it ended; only Ctrl-C passes through. names: of arguments, see `words.tell`."""
     try:
         return work()
     except UserError as error:
         where = f"rank {rank}: " if rank else ""
-        print(f"mobile-vla: error: {where}{error}", file=sys.stderr)
+        print(f"mobile-vla: error: {where}{tell(error, names)}", file=sys.stderr)
         return USER
     except SystemExit as error:
         if _was_interrupted(error):

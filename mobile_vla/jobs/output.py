@@ -1,16 +1,16 @@
 """The folder that a job writes into: named after the overrides, made exclusively, only when all was found valid."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.file_names import LONGEST, STAMP, make_file_name
 from mobile_vla.jobs.claim import Claim, find_foreign
 
-MAX_NAME = 60
 # Settings that say where things lie, not what a run is.
-STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_")  # before a run's name
 PLACES = {"out", "name", "run", "config", "path", "left", "right", "stores", "runs", "against", "store"}
 
 
@@ -33,16 +33,10 @@ def name_run(overrides: Sequence[str]) -> str:
             part = make_file_name(STAMP.sub("", Path(value).name))
         else:
             part = make_file_name(f"{last}-{value}" if equals else f"no-{last.lstrip('~')}")
-        if len("_".join([*parts, part])) > MAX_NAME:
+        if len("_".join([*parts, part])) > LONGEST:
             break
         parts.append(part)
     return "_".join(parts) or "default"
-
-
-def make_file_name(text: str) -> str:
-    """The text with everything but letters, digits, `.`, `_` and `-` replaced, at most 60 characters long."""
-    name = re.sub(r"[^\w.-]+", "-", text)
-    return re.sub(r"-{2,}", "-", name).strip("-._")[:MAX_NAME] or "x"
 
 
 def check_out(out: Path) -> None:
@@ -95,3 +89,16 @@ def create_exclusively(folder: Path) -> Path:
         raise UserError(
             f"cannot make the output folder {folder}: {error.strerror or error}; give out=<folder>"
         ) from error
+
+
+@contextmanager
+def taken(out: Path | str | None) -> Iterator[Path | None]:
+    """For a call from Python: the folder, new or empty, which is this call's alone meanwhile; None stays None."""
+    if out is None:
+        yield None
+        return
+    claim = take_out(Path(out).expanduser().absolute())
+    try:
+        yield claim.out
+    finally:
+        claim.release(remove_empty=True)

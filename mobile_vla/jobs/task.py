@@ -7,7 +7,7 @@ KeyboardInterrupt.
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.file_names import make_file_name
 from mobile_vla.jobs.claim import Claim
 from mobile_vla.jobs.command import Command, Context, Job, SavedRun
-from mobile_vla.jobs.listener import Listener, Terminal
+from mobile_vla.jobs.listener import Listener
 from mobile_vla.jobs.outcome import find_worst
-from mobile_vla.jobs.output import check_out, create_exclusively, make_file_name, name_run, take_default, take_out
+from mobile_vla.jobs.output import check_out, create_exclusively, name_run, take_default, take_out
 from mobile_vla.jobs.ranks import find_pinned_folder, find_rank, is_one_of_several, pin_folder
 from mobile_vla.jobs.results import write_report
 from mobile_vla.settings.overrides import list_missing
@@ -39,7 +40,7 @@ class Task:
     saved: Saved | None = None
     others: tuple[SavedRun, ...] = ()
     parent: Path | None = None
-    listener: Listener = field(default_factory=Terminal)
+    listener: Listener
 
     def __call__(self, composed: DictConfig) -> Any:
         """The exit code; in a sweep `(code, name of the job's folder)`."""

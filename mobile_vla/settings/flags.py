@@ -9,8 +9,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from mobile_vla.core.errors import UserError
-from mobile_vla.core.nearest import suggest
-from mobile_vla.settings.saved import suggest_neighbour
+from mobile_vla.core.nearest import suggest, suggest_neighbour
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:

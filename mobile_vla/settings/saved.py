@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.durable import write_text
 from mobile_vla.core.errors import UserError
-from mobile_vla.core.nearest import suggest
+from mobile_vla.core.nearest import suggest_neighbour
 from mobile_vla.settings.literal import escape_interpolation, read_list, read_text, write_list
 
 FILE = "config.yaml"
@@ -103,17 +103,6 @@ def read_run(text: str) -> Saved:
         hint = f"; it holds runs: run={write_list([str(Path(text) / run.name) for run in inside])}" if inside else ""
         raise UserError(f"run={text} is not a run: the folder holds no {FILE}{hint}")
     return Saved(file=folder / FILE, values=read_config(folder / FILE, f"run={text}"), run_folder=folder)
-
-
-def suggest_neighbour(path: Path) -> str:
-    """The end of a message: the existing path that is nearest to one that does not exist."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f" ({parent} does not exist either)"
-    try:
-        return suggest(path.name, sorted(entry.name for entry in parent.iterdir()))
-    except OSError:
-        return ""
 
 
 def read_config(file: Path, label: str) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def _explain(errors: list[Any], values: Mapping[str, Any], prefix: str) -> UserE
     cause = first.get("ctx", {}).get("error")
     place, given = _locate(first["loc"], values)
     dotted = ".".join([*([prefix] if prefix else []), *map(str, place)])
+    if isinstance(cause, UserError) and cause.argument is not None:
+        return cause.within(dotted)
     if isinstance(cause, ValueError):  # raised by __post_init__, which knows best
         return UserError(_name_in_full(str(cause), dotted))
     if first["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):

@@ -262,13 +262,13 @@ def test_mistakes_are_one_line_and_write_nothing(stores, capsys):
             pass  # interrupted before anything came
     before = sorted(stores.iterdir())
     for arguments, message in {
-        (): "missing setting 'left'",
+        (): "left: missing",
         ("left=ful",): "left=ful: there is no such folder: did you mean 'full'?",
         ("left=hollow",): "left=hollow: no store of contexts there",
         ("left=full/manifest.json",): "is a file: expected a folder",
-        ("right=full",): "right= alone: give left= as well",
+        ("right=full",): "right: is given alone: give left as well",
         ("left=full", "right=full"): "is named twice",
-        ("left=full", "stores=[empty]"): "stores=[...] names all of them",
+        ("left=full", "stores=[empty]"): "stores: names all of them",
         ("left=full", "right=empty", "tap=text_layer_12"): "has no such tap; there are context",
         ("left=full", "targets=[scenarios]"): "did you mean scenario?",
         ("left=full", "untrained=nowhere"): "untrained=nowhere: there is no such folder",

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mobile_vla.cli.subjects import find_subject
+from mobile_vla.analysis.places import find_subject
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.test_eval import WORDS, run
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mobile_vla.jobs.output import STAMP, make_file_name
+from mobile_vla.core.file_names import STAMP, make_file_name
 
 JOB = re.compile(r"^\d+_")  # before the name of a sweep's job
 SETTING = re.compile(r"[^-]*?-[^_]*(?:_|$)|.+")  # of a name made of overrides: `max_epochs-3_`; else all the rest

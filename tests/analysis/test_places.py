@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobile_vla.cli.subjects import find_subject, name_subjects
+from mobile_vla.analysis.places import find_subject, name_subjects
 from mobile_vla.core.errors import UserError
 from tests.analysis.conftest import write_store
 
@@ -57,7 +57,7 @@ def test_a_run_is_its_last_complete_epoch(run):
 
 
 def test_a_run_without_epochs_is_its_newest_probe(run):
-    with pytest.raises(UserError, match="no complete store of contexts; make one with mobile-vla probe run="):
+    with pytest.raises(UserError, match="no complete store of contexts; probe the run"):
         find_subject(str(run), "left")
     probe_of(run, "old", at_s=1_000)
     newest = probe_of(run, "new", at_s=2_000)

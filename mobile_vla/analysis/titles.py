@@ -1,6 +1,6 @@
 """What a comparison calls its stores, and which of their runs differ in nothing but their seed.
 
-In: the `Subject`s that were named on the command line. Out: the same with titles for people, and with what their runs
+In: the `Subject`s of a comparison. Out: the same with titles for people, and with what their runs
 were trained with where the run's folder is still there.
 """
 
@@ -15,7 +15,7 @@ from string import ascii_uppercase
 import yaml
 
 from mobile_vla.analysis.subject import Subject
-from mobile_vla.settings.saved import FILE
+from mobile_vla.runs.search import CONFIG
 
 SIDES = ("left", "right")  # also values of labels: no name for a store
 NOT_THE_RECIPE = ("seed", "out", "name", "run", "config")  # settings that two runs of one recipe may differ in
@@ -43,7 +43,7 @@ def find_recipe(subject: Subject) -> tuple[str, int] | None:
     if folder is None:
         return None
     try:
-        values = yaml.safe_load((Path(folder) / FILE).read_text(encoding="utf-8"))
+        values = yaml.safe_load((Path(folder) / CONFIG).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     if not isinstance(values, dict) or not isinstance(values.get("seed"), int):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mobile_vla.analysis.subject import Subject
-from mobile_vla.cli.compare_subjects import find_recipe, title_subjects
+from mobile_vla.analysis.titles import find_recipe, title_subjects
 from tests.analysis.conftest import write_store
 
 

@@ -1,6 +1,6 @@
-"""Which runs `runs=` means: those below one or several folders, read, named and sorted.
+"""The runs below one or several folders: read, named and sorted.
 
-In: the setting as typed. Out: `RunList`; `UserError` in one line where there is no folder, or no run in it.
+In: folders, as text. Out: a `RunList`; `UserError` where there is no such folder, or no run in it.
 """
 
 import math
@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mobile_vla.core.errors import UserError
-
-if TYPE_CHECKING:
-    from mobile_vla.runs.summary import RunSummary
+from mobile_vla.core.nearest import suggest_neighbour
+from mobile_vla.runs.search import find_runs
+from mobile_vla.runs.summary import RunSummary, read_run
 
 Sort = Literal["time", "val_loss", "name"]
 
@@ -23,22 +23,20 @@ class RunList:
     """base: the deepest folder that holds all of them. runs: by their paths below it, in their order."""
 
     base: Path
-    runs: "Mapping[str, RunSummary]"
+    runs: Mapping[str, RunSummary]
 
 
 def list_runs(runs: str | tuple[str, ...], sort: Sort) -> RunList:
-    from mobile_vla.runs.search import find_runs
-    from mobile_vla.runs.summary import read_run
-    from mobile_vla.settings.literal import write_list
-
+    """In the order of `sort`: `time`, the newest last; `val_loss`, the best first; or `name`."""
     texts = (runs,) if isinstance(runs, str) else runs
     if not texts:
-        raise UserError("runs=[]: expected a folder, or a list of folders: runs=[A,B]")
+        raise UserError("expected a folder, or a list of folders", argument="runs", value=())
     found = find_runs([_find_folder(text) for text in texts])
     if not found.runs:
         raise UserError(
-            f"runs={runs if isinstance(runs, str) else write_list(runs)}: no run below it (a run's folder holds "
-            "config.yaml and checkpoints/); mobile-vla train makes one"
+            "no run below it (the folder of a run holds config.yaml and checkpoints/); training makes one",
+            argument="runs",
+            value=runs,
         )
     base = Path(os.path.commonpath([folder.parent for folder in found.runs]))
     summaries = {str(folder.relative_to(base)): read_run(folder, found) for folder in found.runs}
@@ -46,23 +44,19 @@ def list_runs(runs: str | tuple[str, ...], sort: Sort) -> RunList:
 
 
 def _find_folder(text: str) -> Path:
-    from mobile_vla.settings.literal import write_list
-    from mobile_vla.settings.saved import suggest_neighbour
-
     folder = Path(text).expanduser().absolute()
     if folder.is_dir():
         return folder
     parts = text.split(",")
     if folder.exists():
-        raise UserError(f"runs={text} is a file: expected the folder that holds the runs")
+        raise UserError("is a file: expected the folder that holds the runs", argument="runs", value=text)
     if len(parts) > 1 and all(Path(part).expanduser().is_dir() for part in parts):
-        raise UserError(f"runs={text}: several folders are a list: runs={write_list(parts)}")
-    raise UserError(
-        f"runs={text}: there is no such folder{suggest_neighbour(folder)}; give the one that holds the runs"
-    )
+        raise UserError(f"several folders are a list: [{','.join(parts)}]", argument="runs", value=text)
+    hint = suggest_neighbour(folder)
+    raise UserError(f"there is no such folder{hint}; give the one that holds the runs", argument="runs", value=text)
 
 
-def _sort(runs: "Mapping[str, RunSummary]", sort: Sort) -> list[str]:
+def _sort(runs: Mapping[str, RunSummary], sort: Sort) -> list[str]:
     """By time: the newest last, next to the prompt. By loss: the best first, runs without a loss last."""
     if sort == "name":
         return sorted(runs)

@@ -1,6 +1,6 @@
-"""Which store a word on the command line means: a store's folder, a probe's, or a run's.
+"""Which store a folder means: the folder of a store itself, of a probe, or of a training run.
 
-In: `left=`, `right=`, `stores=` and `untrained=` as typed. Out: `Subject`s; `UserError` in one line for what is none.
+In: folders, as text. Out: `Subject`s; `UserError` for a folder that holds no store.
 """
 
 import json
@@ -12,31 +12,35 @@ from mobile_vla.analysis.subject import Subject
 from mobile_vla.contexts.manifest import MANIFEST, load_manifest
 from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.core.errors import UserError
-from mobile_vla.jobs.output import STAMP, make_file_name
-from mobile_vla.runs.epoch_folders import FOLDER, list_epochs
-from mobile_vla.settings.saved import FILE, suggest_neighbour
+from mobile_vla.core.file_names import STAMP, make_file_name
+from mobile_vla.core.nearest import suggest_neighbour
+from mobile_vla.runs.search import CONFIG
 
 MOST_PICTURES = 4
 PROBES = "probe"  # the folder of probes beside that of trainings
 AT_START = "start"  # the checkpoint of a probe before training
 
 
-def find_subject(text: str, word: str, name: str | None = None) -> Subject:
-    """word  the setting, for messages;  name  what the report calls it; made of the folder's without it"""
+def find_subject(text: str, argument: str, name: str | None = None) -> Subject:
+    """argument  what the folder was given as, for errors;  name  what the report calls the store; without it made of the
+    folder's name"""
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():
         what = "is a file: expected a folder" if folder.exists() else "there is no such folder"
-        raise UserError(f"{word}={text}: {what}{'' if folder.exists() else suggest_neighbour(folder)}")
+        hint = "" if folder.exists() else suggest_neighbour(folder)
+        raise UserError(f"{what}{hint}", argument=argument, value=text)
     if (folder / MANIFEST).is_file():
         return Subject(name=name or _name(folder), store=open_store(folder), pictures=_find_pictures(folder.parent))
     inside = folder / FOLDER
     if (inside / MANIFEST).is_file():
         return Subject(name=name or _name(folder), store=open_store(inside), pictures=_find_pictures(folder))
-    if (folder / FILE).is_file():
-        return _find_of_run(folder, text, word, name)
+    if (folder / CONFIG).is_file():
+        return _find_of_run(folder, text, argument, name)
     raise UserError(
-        f"{word}={text}: no store of contexts there; expected a store's folder, a probe's, or a run's "
-        "(mobile-vla probe run=<run> makes one, mobile-vla import path=<arrays> another)"
+        "no store of contexts there; expected the folder of a store, a probe or a run (probing a run makes one, "
+        "importing arrays another)",
+        argument=argument,
+        value=text,
     )
 
 
@@ -51,12 +55,14 @@ def name_subjects(subjects: Sequence[Subject]) -> list[Subject]:
     return list(named.values())
 
 
-def refuse_strangers(subjects: Sequence[Subject], tap: str) -> None:
+def check_comparable(subjects: Sequence[Subject], tap: str) -> None:
     """`UserError` where one lacks the tap, two are one store, or no two have an episode and frame in common."""
     for subject in subjects:
         taps = subject.store.taps
         if tap not in taps:
-            raise UserError(f"tap={tap}: {subject.store.folder} has no such tap; there are {', '.join(taps)}")
+            raise UserError(
+                f"{subject.store.folder} has no such tap; there are {', '.join(taps)}", argument="tap", value=tap
+            )
     real = [subject.store.folder.resolve() for subject in subjects]
     twice = [folder for place, folder in enumerate(real) if folder in real[:place]]
     if twice:
@@ -68,11 +74,11 @@ def refuse_strangers(subjects: Sequence[Subject], tap: str) -> None:
     if alone:
         raise UserError(
             f"{' and '.join(str(subject.store.folder) for subject in subjects)} have no episode and frame in common; "
-            "probe the same episodes with both (data.root=..., split=...)"
+            "probe the same episodes with both (data.root and split)"
         )
 
 
-def _find_of_run(folder: Path, text: str, word: str, name: str | None) -> Subject:
+def _find_of_run(folder: Path, text: str, argument: str, name: str | None) -> Subject:
     """The store of its last epoch; where it stored none, its newest probe."""
     stores = {epoch: _open_complete(store) for epoch, store in list_epochs(folder / FOLDER).items()}
     epochs = {epoch: store for epoch, store in stores.items() if store is not None}
@@ -86,8 +92,9 @@ def _find_of_run(folder: Path, text: str, word: str, name: str | None) -> Subjec
         if store is not None:
             return Subject(name=title, store=store, run=folder, pictures=_find_pictures(probe))
     raise UserError(
-        f"{word}={text}: the run holds no complete store of contexts; make one with mobile-vla probe run={text}, and "
-        f"give {word}=<its folder>"
+        "the run holds no complete store of contexts; probe the run, and give the folder of the probe",
+        argument=argument,
+        value=text,
     )
 
 
