@@ -15,6 +15,7 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.core.file_names import STAMP, make_file_name
 from mobile_vla.core.nearest import suggest_neighbour
 from mobile_vla.runs.search import CONFIG
+from mobile_vla.runs.epoch_folders import FOLDER, list_epochs
 
 MOST_PICTURES = 4
 PROBES = "probe"  # the folder of probes beside that of trainings

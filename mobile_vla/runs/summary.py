@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from mobile_vla.contexts.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.levels import DESCRIPTIONS
 from mobile_vla.core.locking import find_holder
+from mobile_vla.runs.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.runs.lock import NAME as LOCK
 from mobile_vla.runs.metrics_end import read_end
 from mobile_vla.runs.search import CONFIG, Found
