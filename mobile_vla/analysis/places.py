@@ -14,8 +14,8 @@ from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.file_names import STAMP, make_file_name
 from mobile_vla.core.nearest import suggest_neighbour
-from mobile_vla.runs.search import CONFIG
 from mobile_vla.runs.epoch_folders import FOLDER, list_epochs
+from mobile_vla.runs.search import CONFIG
 
 MOST_PICTURES = 4
 PROBES = "probe"  # the folder of probes beside that of trainings
@@ -23,8 +23,7 @@ AT_START = "start"  # the checkpoint of a probe before training
 
 
 def find_subject(text: str, argument: str, name: str | None = None) -> Subject:
-    """argument  what the folder was given as, for errors;  name  what the report calls the store; without it made of the
-    folder's name"""
+    """argument  what the folder was given as, for errors;  name  of the store in the report; without it the folder's"""
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():
         what = "is a file: expected a folder" if folder.exists() else "there is no such folder"

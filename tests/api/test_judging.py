@@ -54,7 +54,7 @@ def test_a_comparison_is_the_commands_and_writes_nothing_unasked(stores, told, t
 
 
 def test_mistakes_name_the_argument(stores):
-    with pytest.raises(UserError, match="^permutations: expected 19 or more, .* got 9"):
+    with pytest.raises(UserError, match=r"^permutations: expected 19 or more, .* got 9"):
         mv.judge(stores / "one", permutations=9)
     with pytest.raises(UserError, match=r"store=.*no such folder"):
         mv.judge(stores / "two")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mobile_vla.runs.epoch_folders import list_epochs, name_epoch, remove_from
 from mobile_vla.contexts.removal import remove_store
 from mobile_vla.contexts.writer import StoreWriter
 from mobile_vla.runs.epoch_folders import list_epochs, name_epoch, remove_from
