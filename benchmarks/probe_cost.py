@@ -19,10 +19,10 @@ from benchmarks.setting import MIDDLE, Setting
 from benchmarks.table import Line
 from benchmarks.timing import CLOCKS, Spread, Stopwatch, Timings, Took, Variant, alternate
 from mobile_vla.data.requests import WindowRequest
-from mobile_vla.opening.probe_subject import Subject
 from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.sampling import make_plan
+from mobile_vla.probing.subject import Subject
 from mobile_vla.taps.places import starts_of
 from mobile_vla.training.callbacks.probe import ProbeCallbackConfig
 

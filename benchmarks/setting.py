@@ -12,7 +12,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from omegaconf import open_dict
 
 from benchmarks.timing import Stopwatch, Took
 from mobile_vla.checkpoints.trained import metadata
@@ -20,10 +19,9 @@ from mobile_vla.cli.train import COMMAND
 from mobile_vla.core.batch import Batch
 from mobile_vla.display.tensorboard import Board
 from mobile_vla.evaluation.metrics import EpisodeSums, label_names
-from mobile_vla.jobs.task import own_values, resolve
 from mobile_vla.models.policy import Policy
-from mobile_vla.settings.composition import Composition
-from mobile_vla.settings.conf_folder import find_conf_folder
+from mobile_vla.opening.training import open_training
+from mobile_vla.settings.composing import compose_values
 from mobile_vla.settings.typed import build
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.callbacks.probe import ProbeCallbackConfig, StoreContexts
@@ -155,9 +153,5 @@ def prepare_training(
         "trainer.max_epochs=1",
         "trainer.enable_progress_bar=false",
     ]
-    with Composition(find_conf_folder(), "train") as composition:
-        composed = composition.compose([*words, *overrides])
-        with open_dict(composed):
-            del composed["hydra"]
-        plain = own_values(COMMAND, resolve(composed))
-    return Training.prepare(build(TrainConfig, plain), plain)
+    plain = compose_values("train", [*words, *overrides], COMMAND.own_words)
+    return open_training(build(TrainConfig, plain), plain)

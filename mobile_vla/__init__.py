@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from mobile_vla.api.dataset import open_dataset
     from mobile_vla.api.judging import compare, judge
     from mobile_vla.api.loading import load
+    from mobile_vla.api.probing import evaluate, probe
     from mobile_vla.api.training import train
     from mobile_vla.contexts.reader import open_store
 
 __version__ = "0.1.0"
-__all__ = ["compare", "judge", "load", "open_dataset", "open_store", "train"]
+__all__ = ["compare", "evaluate", "judge", "load", "open_dataset", "open_store", "probe", "train"]
 
 _HOME = {
     "compare": "mobile_vla.api.judging",
+    "evaluate": "mobile_vla.api.probing",
     "judge": "mobile_vla.api.judging",
     "load": "mobile_vla.api.loading",
     "open_dataset": "mobile_vla.api.dataset",
     "open_store": "mobile_vla.contexts.reader",
+    "probe": "mobile_vla.api.probing",
     "train": "mobile_vla.api.training",
 }
 

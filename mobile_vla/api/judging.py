@@ -5,6 +5,7 @@ In: stores, or folders that hold one. Out: a `Judgement`, or a `Study` with the 
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from mobile_vla.analysis.inquiry import CompareConfig, Inquiry, check_rigour
@@ -91,9 +92,8 @@ def compare(
     )
     inquiry = Inquiry.open(settings)
     begun = time.perf_counter()
-    with taken(out) as folder:
-        with show_steps() as progress:
-            study = inquiry.study(progress)
+    with nullcontext() if out is None else taken(out) as folder, show_steps() as progress:
+        study = inquiry.study(progress)
         if folder is not None:
             payload = write_report(study, settings.to_plain(), begun, folder)
             write_json(Report(payload=payload), folder / "compare.json")

@@ -20,6 +20,7 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.stepper import PolicyStepper
+from mobile_vla.opening.opened import OpenedPolicy
 from mobile_vla.taps.capture import capture
 from mobile_vla.taps.points import DEFAULT_TAPS, resolve_taps
 
@@ -33,6 +34,7 @@ class LoadedPolicy:
     actions  the components of an action and their bounds;  window  frames that the head sees
     trained  False where the head was never trained: what `act` returns means nothing then
     notes    what is otherwise than the file says, in words
+    opened   how it was opened: all its settings, and episodes as it reads them
     """
 
     source: str
@@ -42,6 +44,7 @@ class LoadedPolicy:
     window: int
     trained: bool
     notes: tuple[str, ...] = ()
+    opened: OpenedPolicy = field(repr=False)
     _listening: list[Taps] = field(default_factory=list, init=False, repr=False)
     _numbers: Iterator[int] = field(default_factory=count, init=False, repr=False)
 
@@ -62,7 +65,7 @@ class LoadedPolicy:
     def start(self, instruction: str) -> "Drive":
         """Begin an episode. Any number of drives may go on side by side."""
         if not isinstance(instruction, str) or not instruction.strip():
-            raise UserError(f"instruction: expected a text for the robot, got {instruction!r}")
+            raise UserError(f"expected a text for the robot, got {instruction!r}", argument="instruction")
         return Drive(self, instruction, next(self._numbers))
 
     @contextmanager
@@ -71,10 +74,7 @@ class LoadedPolicy:
 
         Names are those of `mobile-vla probe`; `UserError` for one that the policy does not have.
         """
-        try:
-            resolved = resolve_taps(self.module, taps or DEFAULT_TAPS)
-        except UserError as error:
-            raise UserError(str(error).replace("probe.taps", "taps")) from None
+        resolved = resolve_taps(self.module, taps or DEFAULT_TAPS)
         with capture(self.module, resolved) as captured:
             listening = Taps(captured)
             self._listening.append(listening)

@@ -38,8 +38,10 @@ def _find_any(run_folder: Path) -> Path:
             return folder / name
     listed = f"all are damaged: {', '.join(there)}" if there else "there is none"
     raise UserError(
-        f"checkpoint=start: a checkpoint in {folder} must say which base weights the run began with, and {listed}; "
-        "repeat the run with config=<run>/config.yaml"
+        f"a checkpoint in {folder} must say which base weights the run began with, and {listed}; "
+        "repeat the run with config=<run>/config.yaml",
+        argument="checkpoint",
+        value="start",
     )
 
 
@@ -51,7 +53,7 @@ def _find(run_folder: Path, wanted: str) -> Path:
         if LAST not in there and IMPORTED in there:
             return folder / IMPORTED
         if LAST not in there:
-            raise UserError(f"checkpoint=last: no {LAST} in {folder}; {listed}")
+            raise UserError(f"no {LAST} in {folder}; {listed}", argument="checkpoint", value="last")
         return folder / LAST
     if wanted == "best":
         ranked = sorted((*rank, name) for name in there if (rank := _rank(name)) is not None)
@@ -59,8 +61,10 @@ def _find(run_folder: Path, wanted: str) -> Path:
             return folder / IMPORTED
         if not ranked:
             raise UserError(
-                f"checkpoint=best: no file in {folder} has its val_loss in its name; {listed}; give checkpoint=last or "
-                "checkpoint=<file>"
+                f"no file in {folder} has its val_loss in its name; {listed}; give checkpoint=last or "
+                "checkpoint=<file>",
+                argument="checkpoint",
+                value="best",
             )
         return folder / ranked[0][-1]
     given = Path(wanted).expanduser()
@@ -68,7 +72,9 @@ def _find(run_folder: Path, wanted: str) -> Path:
         if file.is_file():
             return file
     raise UserError(
-        f"checkpoint={wanted}: no such file, nor one in {folder} ({listed}); expected best, last, start or a file"
+        f"no such file, nor one in {folder} ({listed}); expected best, last, start or a file",
+        argument="checkpoint",
+        value=wanted,
     )
 
 

@@ -59,7 +59,7 @@ def compare(
     names, other_names = _by_meaning(parts), _by_meaning(other_parts)
     both = [key for key in names if key in other_names]
     if not both:
-        raise UserError("against: the two files share no name of a tensor, so there is nothing to compare")
+        raise UserError("the two files share no name of a tensor, so there is nothing to compare", argument="against")
     moved: dict[str, Moved] = {}
     shape_differs = set()
     for index, key in enumerate(both):

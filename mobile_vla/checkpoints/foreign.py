@@ -78,12 +78,16 @@ def open_foreign(path: Path, trust: bool = False) -> Foreign:
     if (path / HEAD).is_file():
         return _open_export(path)
     if (path / "config.yaml").is_file() and (path / "checkpoints").is_dir():
-        raise UserError(f"path={path} is a run already: eval, probe, doctor, train and export take it as run={path}")
+        raise UserError(
+            "is a run already: eval, probe, doctor, train and export take its folder as run",
+            argument="path",
+            value=path,
+        )
     opened = open_checkpoint(path, trust)
     form = recognise(opened)
     if form.convert is not None or form.name == "unknown":
         remedy = f"convert it first: {form.convert}" if form.convert else "expected one of the formats of the README"
-        raise UserError(f"path={path} holds {form.what}; {remedy}")
+        raise UserError(f"holds {form.what}; {remedy}", argument="path", value=path)
     places, left = _place(opened, form)
     found, notes = read_settings(opened.beside)
     said = {name: Said(value=value, where="its hyperparameters") for name, value in found.items()}

@@ -28,7 +28,11 @@ def settle(
     }
     if missing:
         asked = "; ".join(f"{name}=<{why}>" for name, why in missing.items())
-        raise UserError(f"path={foreign.path} ({foreign.format.what}) does not say all that is needed: give {asked}")
+        raise UserError(
+            f"({foreign.format.what}) does not say all that is needed: give {asked}",
+            argument="path",
+            value=foreign.path,
+        )
     settled = copy.deepcopy(dict(values))
     sources: dict[str, tuple[Any, str]] = {
         name: (find(settled, name), TYPED)

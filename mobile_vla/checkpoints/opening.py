@@ -41,7 +41,7 @@ def open_checkpoint(path: Path, trust: bool = False) -> Opened:
     if path.is_dir():
         return _open_folder(path, trust)
     if not path.exists():
-        raise UserError(f"path={path}: there is no such file or folder")
+        raise UserError("there is no such file or folder", argument="path", value=path)
     if path.name.endswith(INDEX):
         return _open_shards(path, trust)
     opened = _open_file(path, trust)
@@ -79,8 +79,10 @@ def _open_folder(folder: Path, trust: bool) -> Opened:
         return Opened(path=folder, container="deepspeed", files=tuple(states), weights=weights)
     there = sorted(file.name for file in folder.iterdir())[:8]
     raise UserError(
-        f"path={folder} holds no checkpoint that could be found: expected a run's folder, one of {', '.join(STANDARD)} "
-        f"(or its shards), or the path of a file; it holds {there}"
+        f"holds no checkpoint that could be found: expected a run's folder, one of {', '.join(STANDARD)} "
+        f"(or its shards), or the path of a file; it holds {there}",
+        argument="path",
+        value=folder,
     )
 
 

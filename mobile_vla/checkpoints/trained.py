@@ -96,13 +96,17 @@ def check_start(policy: Policy, checkpoint: Mapping[str, Any]) -> None:
     there, here = checkpoint["mobile_vla"].get("start_fingerprint"), fingerprint_trained(policy.trained())
     if there is None:
         raise UserError(
-            "checkpoint=start: the checkpoint does not say which adapters and head its run began with; repeat the run "
-            "with config=<run>/config.yaml"
+            "the checkpoint does not say which adapters and head its run began with; repeat the run "
+            "with config=<run>/config.yaml",
+            argument="checkpoint",
+            value="start",
         )
     if there != here:
         raise UserError(
-            f"checkpoint=start: the run began with other adapters and head (fingerprint {there}, made anew here "
-            f"{here}); its own seed, and the torch version that its machine.json names, make the same"
+            f"the run began with other adapters and head (fingerprint {there}, made anew here "
+            f"{here}); its own seed, and the torch version that its machine.json names, make the same",
+            argument="checkpoint",
+            value="start",
         )
 
 

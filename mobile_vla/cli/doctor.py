@@ -5,20 +5,17 @@ In: a run, a checkpoint of ours or from elsewhere, or the settings of a model; w
 the exit code is 0.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.foreign_policy import MISSING_ROOT, WORDS, ForeignConfig
 from mobile_vla.core.errors import UserError
 from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
     from mobile_vla.doctor.case import Case
     from mobile_vla.doctor.examination import Examined
+    from mobile_vla.opening.foreign_policy import ForeignConfig
 
-MACHINE = ("trainer.accelerator=", "trainer.precision=")
-OWN = ("checkpoint", *WORDS)
 WIRING = "inputs are replaced by random ones, unlike any data: this tests wiring; how much is used, eval measures"
 NOWHERE = "."  # a folder that is never opened: settings of data need one
 
@@ -47,13 +44,14 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _open(config: dict[str, Any], context: Context) -> "Case":
-    from mobile_vla.data.dataset import DataConfig
     from mobile_vla.doctor.case import Case
-    from mobile_vla.opening.stored_run import StoredRun
+    from mobile_vla.opening.configuration import Configuration
+    from mobile_vla.opening.foreign_policy import WORDS, ForeignConfig
+    from mobile_vla.opening.place import open_run_as
     from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
 
-    settings = {key: value for key, value in config.items() if key not in OWN}
+    settings = {key: value for key, value in config.items() if key not in ("checkpoint", *WORDS)}
     with_data = settings["data"]["root"] is not None
     if config["path"] is not None:
         if context.runs:
@@ -62,42 +60,37 @@ def _open(config: dict[str, Any], context: Context) -> "Case":
     of_files = [text for text in context.overrides if text.startswith(("load=", "trust="))]
     if of_files:
         raise UserError(f"{of_files[0]} is of a checkpoint's file: give path=<file> as well")
+    settings = _with_root(settings)
     if context.runs:
-        run = context.runs[0]
-        stored = StoredRun.open(
-            run.folder,
-            build(TrainConfig, _with_root(settings)),
-            str(config["checkpoint"]),
-            trained_on=build(DataConfig, run.saved["data"], "data"),
-            insist_on_machine=any(text.startswith(MACHINE) for text in context.overrides),
-        )
-        return Case.of_run(stored, with_data)
+        run, checkpoint = context.runs[0], str(config["checkpoint"])
+        return Case.of(open_run_as(run.folder, settings, run.saved, checkpoint, context.insists_on_machine), with_data)
     if config["checkpoint"] != "best":
-        raise UserError(f"checkpoint={config['checkpoint']} is a run's: give run=<folder> as well")
-    return Case.untrained(build(TrainConfig, _with_root(settings)), with_data)
+        raise UserError("is a run's: give run=<folder> as well", argument="checkpoint", value=config["checkpoint"])
+    return Case.of(Configuration.open(build(TrainConfig, settings)), with_data)
 
 
-def _open_file(given: ForeignConfig, settings: dict[str, Any], context: Context) -> "Case":
+def _open_file(given: "ForeignConfig", settings: dict[str, Any], context: Context) -> "Case":
     """A checkpoint of ours says itself how it was trained; of another the user must say what it does not."""
     from mobile_vla.checkpoints.foreign import open_foreign
     from mobile_vla.checkpoints.trained import read_checkpoint
-    from mobile_vla.cli.foreign_policy import settle_foreign
     from mobile_vla.doctor.case import Case
+    from mobile_vla.opening.checkpoint_file import CheckpointFile
+    from mobile_vla.opening.foreign_policy import MISSING_ROOT, settle_foreign
+    from mobile_vla.opening.place import is_own
     from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
 
     file = given.path.expanduser().absolute()
     foreign = open_foreign(file, given.trust)
-    if foreign.format.name != "mobile_vla" or file.is_dir():  # a folder is an export
+    if not is_own(foreign):
         with_data = settings["data"]["root"] is not None
-        settled = settle_foreign(foreign, _with_root(settings), context.overrides, given.load)
-        case = Case.of_foreign(settled.found, with_data)
-        return replace(case, about={**case.about, "settings": settled.sources})
+        settled = settle_foreign(foreign, _with_root(settings), context.settings, given.load)
+        return Case.of(settled.found.placed(insist=True), with_data, settled.sources)
     typed = [text for text in context.overrides if not text.startswith(("path=", "out=", "name="))]
     if typed:
         raise UserError(f"{typed[0]}: a checkpoint says itself how it was trained; with run=<folder> settings change")
     config = build(TrainConfig, read_checkpoint(file)["mobile_vla"]["config"])
-    return Case.of_checkpoint(file, config, with_data=config.data.root != MISSING_ROOT)
+    return Case.of(CheckpointFile.open(file, config), with_data=config.data.root != MISSING_ROOT)
 
 
 def _with_root(settings: dict[str, Any]) -> dict[str, Any]:

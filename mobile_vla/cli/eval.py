@@ -13,11 +13,7 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.jobs.command import Command, Context, Job, Report, SavedRun
 
 if TYPE_CHECKING:
-    from mobile_vla.data.dataset import Progress
-    from mobile_vla.opening.stored_run import HeldOut, StoredRun
-
-PARTS = ("validation", "test")
-MACHINE = ("trainer.accelerator=", "trainer.precision=")
+    from mobile_vla.opening.stored_run import StoredRun
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
@@ -26,104 +22,35 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
-        from mobile_vla.checkpoints.choosing import START
-        from mobile_vla.evaluation.spread import summarize
-        from mobile_vla.opening.assessment import assess
+        from mobile_vla.opening.evaluation import Evaluation, check_wanted
 
-    if config["split"] not in (None, *PARTS):
-        raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
-    if config["checkpoint"] == START:
-        raise UserError(
-            "checkpoint=start: before training the head predicts at random, so its loss is meaningless; expected best, "
-            "last or a file (probe takes start; the baselines are what a policy without its inputs would score)"
-        )
+    check_wanted(config["split"], config["checkpoint"])
     with show_steps(enabled=context.rank == 0) as progress:
-        opened = [_open(run, context, progress, several=len(context.runs) > 1) for run in context.runs]
-    for stored, _ in opened:
-        if stored.note:
-            print(f"{stored.folder.name}: {stored.note}")
+        runs = [_open(run, context) for run in context.runs]
+        evaluation = Evaluation.open(runs, config["split"], [run.saved for run in context.runs], progress)
+    for stored in runs:
+        for note in stored.notes:
+            print(f"{stored.folder.name}: {note}")
 
     def run(out: Path) -> Report:
-        found = []
-        folders = _name_folders(out, [stored.folder for stored, _ in opened])
         with show_steps(enabled=context.rank == 0) as progress:
-            for (stored, held), folder in zip(opened, folders, strict=True):
-                folder.mkdir(exist_ok=True)
-                found.append(assess(stored, held, folder, progress))
-        part = opened[0][1].part or "other"
-        if len(found) == 1:
-            return Report(payload=found[0], table=_table(found[0], part, opened[0][0].folder))
-        summary = summarize(found, _tell_differences(context.runs, opened))
-        return Report(payload=summary, table=_table_of_several(summary, part))
+            found = evaluation.run(out, progress)
+        if len(runs) == 1:
+            return Report(payload=found, table=_table(found, evaluation.part, runs[0].folder))
+        return Report(payload=found, table=_table_of_several(found, evaluation.part))
 
     return Job(run=run)
 
 
-def _open(run: SavedRun, context: Context, progress: "Progress", several: bool) -> tuple["StoredRun", "HeldOut"]:
-    from mobile_vla.data.dataset import DataConfig
-    from mobile_vla.opening.stored_run import StoredRun
-    from mobile_vla.settings.typed import build
-    from mobile_vla.training.config import TrainConfig
+def _open(run: SavedRun, context: Context) -> "StoredRun":
+    from mobile_vla.opening.place import open_run_as
 
     settings = {key: value for key, value in run.config.items() if key not in ("checkpoint", "split")}
+    checkpoint = str(run.config["checkpoint"])
     try:
-        stored = StoredRun.open(
-            run.folder,
-            build(TrainConfig, settings),
-            str(run.config["checkpoint"]),
-            trained_on=build(DataConfig, run.saved["data"], "data"),
-            insist_on_machine=any(text.startswith(MACHINE) for text in context.overrides),
-        )
-        if stored.untrained_head:
-            raise UserError(
-                f"run={run.folder} was imported from a file without an action head: its predictions are random "
-                "until it is trained; train run= it first, or probe its contexts"
-            )
-        part = run.config["split"] or (None if stored.reads_other_files else "validation")
-        return stored, stored.held_out(part, progress)
+        return open_run_as(run.folder, settings, run.saved, checkpoint, context.insists_on_machine)
     except UserError as error:
-        if several:
-            raise UserError(f"run {run.folder}: {error}") from error
-        raise
-
-
-def _name_folders(out: Path, runs: list[Path]) -> list[Path]:
-    """Where the figures of each run go: one run's into `out`, those of several into folders called by the runs."""
-    if len(runs) == 1:
-        return [out]
-    names = [run.name for run in runs]
-    unique = len(set(names)) == len(names)
-    return [out / (name if unique else f"{index}_{name}") for index, name in enumerate(names)]
-
-
-def _tell_differences(runs: tuple[SavedRun, ...], opened: "list[tuple[StoredRun, HeldOut]]") -> list[str]:
-    """What a spread includes besides the runs' seeds, in words."""
-    from mobile_vla.runs.settings import flatten
-
-    notes = []
-    judged = [{episode.fingerprint for episode in held.episodes} for _, held in opened]
-    if any(episodes != judged[0] for episodes in judged):
-        notes.append(
-            "The runs are judged on different episodes: the spread includes the difference between the episodes."
-        )
-    trained = [{run.split.recorded[id].fingerprint for id in run.split.parts["train"]} for run, _ in opened]
-    if any(episodes != trained[0] for episodes in trained):
-        notes.append(
-            "The runs were trained on different episodes: the spread includes the difference between their data."
-        )
-    plain = [{name: str(value) for name, value in flatten(run.saved)} for run in runs]
-    names = sorted({name for values in plain for name in values})
-    differing = [name for name in names if len({values.get(name) for values in plain}) > 1]
-    other = [
-        name for name in differing if name != "seed" and not name.startswith(("data.root", "data.pack", "logger."))
-    ]
-    if other:
-        notes.append(f"The runs differ in more than their seed ({', '.join(other[:4])}): the spread includes both.")
-    if len({values.get("seed") for values in plain}) < len(plain):
-        notes.append(
-            "Several runs have the same seed, so their trainings are not independent: the spread may be too small."
-        )
-    return notes
+        raise error.but(where=f"run {run.folder}") if len(context.runs) > 1 else error from None
 
 
 def _table(found: Mapping[str, Any], part: str, run: Path) -> list[tuple[str, str]]:

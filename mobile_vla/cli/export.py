@@ -42,14 +42,13 @@ def _prepare_run(own: dict[str, Any], settings: dict[str, Any], context: Context
     from mobile_vla.jobs.importing import importing_libraries
 
     with importing_libraries():
+        from mobile_vla.opening.place import open_run_as
         from mobile_vla.opening.portable_run import PortableRun
-        from mobile_vla.opening.stored_run import StoredRun
         from mobile_vla.settings.typed import build
-        from mobile_vla.training.config import TrainConfig
 
     wanted = build(RunExportConfig, own)
     run = context.runs[0]
-    stored = StoredRun.open(run.folder, build(TrainConfig, settings), wanted.checkpoint)
+    stored = open_run_as(run.folder, settings, run.saved, wanted.checkpoint)
     evaluation = None if wanted.evaluation is None else wanted.evaluation.expanduser().absolute()
     portable = PortableRun.open(stored, evaluation)
 

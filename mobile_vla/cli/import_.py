@@ -7,16 +7,19 @@ In: the settings of `conf/import.yaml`; what lies at `path` decides. Out: the ou
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mobile_vla.cli.foreign_policy import MISSING_ROOT, WORDS, ForeignConfig
 from mobile_vla.core.errors import UserError
 from mobile_vla.jobs.command import Command, Context, Job, Report
+
+if TYPE_CHECKING:
+    from mobile_vla.opening.foreign_policy import ForeignConfig
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Read and check what is there; the job writes."""
     from mobile_vla.contexts.arrays import METADATA, VECTORS
+    from mobile_vla.opening.foreign_policy import WORDS, ForeignConfig
     from mobile_vla.settings.typed import build
 
     settings = build(ForeignConfig, {key: config[key] for key in WORDS})
@@ -26,12 +29,12 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     return _prepare_policy(path, settings, {key: value for key, value in config.items() if key not in WORDS}, context)
 
 
-def _prepare_policy(path: Path, settings: ForeignConfig, values: dict[str, Any], context: Context) -> Job:
+def _prepare_policy(path: Path, settings: "ForeignConfig", values: dict[str, Any], context: Context) -> Job:
     from mobile_vla.jobs.importing import importing_libraries
 
     with importing_libraries():
         from mobile_vla.checkpoints.foreign import open_foreign
-        from mobile_vla.cli.foreign_policy import settle_foreign
+        from mobile_vla.opening.foreign_policy import MISSING_ROOT, settle_foreign
         from mobile_vla.settings.saved import write_config
 
     foreign = open_foreign(path, settings.trust)
@@ -40,7 +43,7 @@ def _prepare_policy(path: Path, settings: ForeignConfig, values: dict[str, Any],
             "data.root: an imported run has no episodes of its own; give data.root= to eval, probe and train"
         )
     values["data"]["root"] = MISSING_ROOT
-    settled = settle_foreign(foreign, values, context.overrides, settings.load)
+    settled = settle_foreign(foreign, values, context.settings, settings.load)
 
     def run(out: Path) -> Report:
         payload = settled.found.write(out, settled.config, write_config)

@@ -5,27 +5,16 @@ contexts in `<out>/contexts/`, and `probe.json`, figures and TensorBoard events 
 """
 
 import signal
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobile_vla.cli.tables.probe import rows_of_probe
 from mobile_vla.core.errors import Interrupted, UserError
-from mobile_vla.core.file_names import make_file_name
 from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
-    from mobile_vla.analysis.descriptions.description import Description
-    from mobile_vla.analysis.pairs.drift import Drift
-    from mobile_vla.contexts.reader import Store
-    from mobile_vla.data.dataset import Progress
-    from mobile_vla.probing.context_probe import ContextProbe, Probed
-    from mobile_vla.probing.subject import Subject
+    from mobile_vla.opening.opened import OpenedPolicy
 
-PARTS = ("validation", "test", "train", "all")
-MACHINE = ("trainer.accelerator=", "trainer.precision=")
 STORE, REPORT, MANIFEST = "contexts", "probe.json", "manifest.json"
 
 
@@ -35,19 +24,19 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
-        from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
+        from mobile_vla.opening.subject import check_split, open_subject
+        from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig, open_before
         from mobile_vla.settings.typed import build
 
-    if config["split"] not in (None, *PARTS):
-        raise UserError(f"split={config['split']}: expected one of {', '.join(PARTS)}")
+    check_split(config["split"])
     if isinstance(of := config["probe"]["plan"].get("of"), str):
         config["probe"]["plan"]["of"] = str(Path(of).expanduser().absolute())  # as the store's manifest will say
     wanted = build(ProbeConfig, config.pop("probe"), "probe")
     _refuse_ranks_without_torchrun(context)
-    before = None if wanted.before is None else _open_before(wanted.before)
+    before = None if wanted.before is None else open_before(wanted.before)
     shown = context.rank == 0
     with show_steps(enabled=shown) as progress:
-        subject = _open(config, context, progress)
+        subject = open_subject(_open(config, context), config["split"], progress)
     probe = ContextProbe.prepare(wanted, subject, context.out or Path.cwd())
     if before is not None:
         probe.refuse_before(before)
@@ -55,10 +44,15 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
         print("\n".join(probe.describe()), flush=True)
 
     def run(out: Path) -> Report:
+        from mobile_vla.probing.report import describe_probe
+
         try:
             with show_steps(enabled=shown) as progress:
                 probed = probe.run(out, progress)
-            return _report(probe, probed, before, out) if shown else Report(payload={})
+            if not shown:
+                return Report(payload={})
+            found = describe_probe(probe, probed, before, out)
+            return Report(payload=found, table=rows_of_probe(found))
         except KeyboardInterrupt:  # while it is described; while it runs, a signal waits for the pass at hand
             stopped = f"interrupted; what was stored stays: go on with the same words and out={out}"
             raise Interrupted(stopped, signal.SIGINT) from None
@@ -66,11 +60,19 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     return Job(run=run)
 
 
-def _open_before(text: str) -> "Store":
-    from mobile_vla.contexts.reader import open_store
+def _open(config: dict[str, Any], context: Context) -> "OpenedPolicy":
+    from mobile_vla.opening.configuration import Configuration
+    from mobile_vla.opening.place import open_run_as
+    from mobile_vla.settings.typed import build
+    from mobile_vla.training.config import TrainConfig
 
-    folder = Path(text).expanduser().absolute()
-    return open_store(folder / STORE if (folder / STORE).is_dir() else folder)
+    settings = {key: value for key, value in config.items() if key not in ("checkpoint", "split")}
+    if context.runs:
+        run = context.runs[0]
+        return open_run_as(run.folder, settings, run.saved, str(config["checkpoint"]), context.insists_on_machine)
+    if config["checkpoint"] != "best":
+        raise UserError("is a run's: give run=<folder> as well", argument="checkpoint", value=config["checkpoint"])
+    return Configuration.open(build(TrainConfig, settings))
 
 
 def _refuse_ranks_without_torchrun(context: Context) -> None:
@@ -85,118 +87,6 @@ def _refuse_ranks_without_torchrun(context: Context) -> None:
             f"{typed[0] if typed else 'one of several processes'}: probe starts no processes of its own; start them "
             "with torchrun --nproc-per-node=<N> -m mobile_vla probe ... out=<folder>"
         )
-
-
-def _open(config: dict[str, Any], context: Context, progress: "Progress") -> "Subject":
-    from mobile_vla.data.dataset import DataConfig
-    from mobile_vla.opening.probe_subject import subject_of_run, subject_of_untrained
-    from mobile_vla.opening.stored_run import StoredRun
-    from mobile_vla.settings.typed import build
-    from mobile_vla.training.config import TrainConfig
-
-    settings = build(TrainConfig, {key: value for key, value in config.items() if key not in ("checkpoint", "split")})
-    if not context.runs:
-        if config["checkpoint"] != "best":
-            raise UserError(f"checkpoint={config['checkpoint']} is a run's: give run=<folder> as well")
-        return subject_of_untrained(settings, config["split"], progress)
-    run = context.runs[0]
-    stored = StoredRun.open(
-        run.folder,
-        settings,
-        str(config["checkpoint"]),
-        trained_on=build(DataConfig, run.saved["data"], "data"),
-        insist_on_machine=any(text.startswith(MACHINE) for text in context.overrides),
-    )
-    return subject_of_run(stored, config["split"], progress)
-
-
-def _report(probe: "ContextProbe", probed: "Probed", before: "Store | None", out: Path) -> Report:
-    """Describe the store: numbers, figures, TensorBoard."""
-    from mobile_vla.analysis.descriptions.description import describe_tap
-    from mobile_vla.analysis.descriptions.description_figure import draw_descriptions, draw_map, save_figure
-    from mobile_vla.display.attention_figure import film_strip, save_png
-    from mobile_vla.display.probe_board import ProbeBoard
-    from mobile_vla.taps.points import list_described
-
-    store, subject = probed.store, probe.subject
-    taps = list_described(store.taps)
-    described = {tap: describe_tap(store, tap) for tap in taps}
-    save_figure(draw_descriptions(described), out / "spectra.png")
-    label = next(iter(probe.config.plan.by), None)
-    for number, tap in enumerate(taps):
-        save_figure(draw_map(store, tap, label), out / f"map_{number}_{make_file_name(tap)}.png")
-    drifts, earlier, words, missing = _find_changes(before, store, described)
-    numbers = {tap: found.scalars() for tap, found in described.items()}
-    for tap, drift in drifts.items():
-        numbers[tap] |= drift.scalars()
-    strips = {}
-    for number, frames in enumerate(probe.attended()):
-        strips[f"attention/{number}"] = strip = film_strip(frames)
-        save_png(strip, out / f"attention_{number}.png", frames)
-    board = ProbeBoard(store, probe.episodes, subject.data.dataset.frames, probe.config.plan.by)
-    step = max((subject.run["step"] or 0) - 1, 0)  # where the training's own validation of these weights is
-    notes = board.write(out, step, numbers, strips)
-    notes += missing + probe.shortage
-    if not subject.trained:
-        notes.insert(0, "predicted chunks are not stored: the head was never trained, and its answers mean nothing")
-    computed = min(probed.computed, len(store))
-    payload = {
-        **subject.run,
-        "trained": subject.trained,
-        "split": subject.split,
-        "data": [str(root.path) for root in subject.data.config.roots()],
-        "contexts": str(out / STORE),
-        "rows": len(store),
-        "rows_computed": computed,
-        "episodes": store.manifest.episodes,
-        "parts": _count(store.column("part")),
-        "variants": _count(store.column("variant")),
-        "plan": probe.plan.to_plain(),
-        "taps": store.manifest.to_json()["taps"],
-        "fingerprints": store.manifest.info.fingerprints,
-        "bytes": sum(file.stat().st_size for file in (out / STORE).rglob("*") if file.is_file()),
-        "description": {tap: found.to_plain() for tap, found in described.items()},
-        "before": None if before is None else str(before.folder),
-        "before_description": {tap: found.to_plain() for tap, found in earlier.items()} or None,
-        "drift": {tap: asdict(drift) for tap, drift in drifts.items()} or None,
-        "change": words or None,
-        "accelerator": subject.accelerator,
-        "precision": subject.precision,
-        "windows_per_s": probed.pace.windows_per_s if probed.pace.windows else None,
-        "data_wait_share": probed.pace.data_wait_share if probed.pace.windows else None,
-        "seconds": probed.seconds,
-        "notes": notes,
-    }
-    return Report(payload=payload, table=rows_of_probe(payload))
-
-
-def _find_changes(
-    before: "Store | None", now: "Store", described: "Mapping[str, Description]"
-) -> "tuple[dict[str, Drift], dict[str, Description], dict[str, list[str]], list[str]]":
-    """By tap: how far the rows moved, what they looked like before, and both in words; and notes on what is missing."""
-    from mobile_vla.analysis.descriptions.change import describe_before, tell_change
-    from mobile_vla.analysis.pairs.basis import explain_other_basis
-    from mobile_vla.analysis.pairs.drift import find_drift
-
-    drifts, earlier, words, notes = {}, {}, {}, []
-    if before is None:
-        return drifts, earlier, words, notes
-    for tap in described:
-        drift = explain_other_basis(before, now, tap) or find_drift(before, now, tap)
-        if isinstance(drift, str):
-            notes.append(f"no drift: {drift}")
-            continue
-        drifts[tap] = drift
-        found = describe_before(before, now, tap)
-        if isinstance(found, str):
-            notes.append(f"{tap} is not described as it was before: {found}")
-            continue
-        earlier[tap], words[tap] = found, tell_change(found, described[tap], drift)
-    return drifts, earlier, words, notes
-
-
-def _count(values: Any) -> dict[str, int]:
-    return dict(sorted(Counter(value for value in values if value is not None).items()))
 
 
 def _continues(out: Path) -> bool:
@@ -220,5 +110,6 @@ COMMAND = Command(
     ),
     prepare=prepare,
     saved=("run",),
+    names={name: f"probe.{name}" for name in ("taps", "variants", "plan", "attention", "before", "dtype")},
     continues=_continues,
 )

@@ -4,84 +4,33 @@ In: the settings of `conf/train.yaml`. Out: the run's folder, with `config.yaml`
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobile_vla.cli.tables.findings import rows_of_findings, rows_of_model, rows_of_notes
-from mobile_vla.core.errors import Interrupted, UserError
+from mobile_vla.core.errors import Interrupted
 from mobile_vla.jobs.command import Command, Context, Job, Report
-
-if TYPE_CHECKING:
-    from mobile_vla.core.batch import Batch
-    from mobile_vla.models.policy import Policy
-
-PATHS = (("data", "root"), ("data", "labels"), ("model", "weights"))  # may name a file or folder
-FOLDERS = (("data", "pack_dir"), ("cache", "dir"))  # do, and are made where they are not there yet
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:
     """Check settings, machine, model and data; the job trains."""
     from mobile_vla.jobs.importing import importing_libraries
-    from mobile_vla.jobs.progress import show_steps
 
     with importing_libraries():
-        from mobile_vla.jobs.ranks import refuse_sweep_over_ranks
-        from mobile_vla.settings.saved import write_config
-        from mobile_vla.settings.typed import build
-        from mobile_vla.training.config import TrainConfig
-        from mobile_vla.training.run import Training
+        from mobile_vla.api.training import prepare as prepare_training
 
-    for group, key in PATHS:
-        config[group][key] = _absolute(config[group][key])
-    for group, key in FOLDERS:
-        if isinstance(config[group][key], str):
-            config[group][key] = str(Path(config[group][key]).expanduser().absolute())
-    config["start"] = _absolute(config["start"])
-    settings = build(TrainConfig, config)
-    refuse_sweep_over_ranks(context, settings.trainer.num_devices, settings.trainer.strategy)
-    shown = context.rank == 0
-    with show_steps(enabled=shown) as progress:
-        training = Training.prepare(settings, config, context.run_folder, progress)
-    if shown:
-        print("\n".join(training.describe()))
+    job = prepare_training(config, context)
 
     def run(out: Path) -> Report:
-        with show_steps(enabled=shown) as progress:
-            try:
-                check = _make_check(settings.doctor.refuse, shown)
-                findings = training.run(out, lambda file: write_config(config, file), progress, check)
-            except Interrupted as stop:
-                raise Interrupted(f"{stop}; go on with: mobile-vla train run={_short(out)}", stop.signum) from None
-        return Report(payload=findings, table=_table(findings, out) if findings else ())
+        try:
+            report = job.run(out)
+        except Interrupted as stop:
+            raise Interrupted(f"{stop}; go on with: mobile-vla train run={_short(out)}", stop.signum) from None
+        return replace(report, table=_table(report.payload, out)) if report.payload else report
 
-    return Job(run=run, folder=context.run_folder)
-
-
-def _make_check(refuse: bool, shown: bool) -> "Callable[[Policy, Batch], None]":
-    """What is done about an input that is not wired: a `UserError`, or a line."""
-    from mobile_vla.doctor.examination import check_wiring
-
-    def check(policy: "Policy", batch: "Batch") -> None:
-        found = [finding for finding in check_wiring(policy, batch) if finding.severity == "error"]
-        if found and refuse:
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise UserError(f"{found[0].line}{more}; to train all the same, doctor.refuse=false")
-        if shown:
-            for finding in found:
-                print(f"not wired: {finding.line}", flush=True)
-
-    return check
-
-
-def _absolute(value: Any) -> Any:
-    """Existing paths made absolute, so that the stored configuration means the same everywhere; other words stay."""
-    if isinstance(value, list):
-        return [_absolute(entry) for entry in value]
-    if not isinstance(value, str):
-        return value
-    path = Path(value).expanduser()
-    return str(path.absolute()) if path.exists() or value.startswith(("~", ".", "/")) else value
+    return replace(job, run=run)
 
 
 def _table(found: Mapping[str, Any], out: Path) -> list[tuple[str, str]]:

@@ -40,13 +40,14 @@ def choose_rows(store: Store, config: ExportConfig) -> np.ndarray:
     if len(shape) != 1:
         plain = [name for name, spec in store.taps.items() if len(spec.shape) == 1]
         raise UserError(
-            f"tap={config.tap}: {shape} a row, but {VECTORS} holds one vector a row; taps that do: "
-            f"{', '.join(plain) or 'none'}"
+            f"{shape} a row, but {VECTORS} holds one vector a row; taps that do: {', '.join(plain) or 'none'}",
+            argument="tap",
+            value=config.tap,
         )
     rows = store.select(variant=config.variant)
     if not len(rows):
         there = sorted(set(store.column("variant").tolist()))
-        raise UserError(f"variant={config.variant}: no such rows; there are {', '.join(there)}")
+        raise UserError(f"no such rows; there are {', '.join(there)}", argument="variant", value=config.variant)
     return rows
 
 

@@ -52,7 +52,9 @@ def open_arrays(folder: Path, progress: Progress | None = None) -> ForeignArrays
     missing = [name for name in (VECTORS, METADATA) if not (folder / name).is_file()]
     if missing:
         found = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else "no such folder"
-        raise UserError(f"path={folder}: expected a folder with {VECTORS} and {METADATA}, found {found}")
+        raise UserError(
+            f"expected a folder with {VECTORS} and {METADATA}, found {found}", argument="path", value=folder
+        )
     shape, dtype = _read_form(folder / VECTORS)
     content = _read_json(folder / METADATA)
     annotations = content["annotations"]

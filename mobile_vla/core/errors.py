@@ -1,7 +1,10 @@
 """What a user did wrong, told in one line, and what stops a run from outside; no internals in either."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+PREDICATES = ("must ", "is ", "are ", "has ", "holds ", "names ", "needs ", "was ", "would ", "(")  # of the argument
 
 
 class UserError(ValueError):
@@ -14,16 +17,18 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str, *, argument: str | None = None, value: Any = None, where: str | None = None):
-        self.message, self.argument, self.value, self.where = message, argument, value, where
+        self.message, self.argument, self.where = message, argument, where
+        self.value = str(value) if isinstance(value, Path) else value
         super().__init__(self.tell())
 
     def tell(self, write_value: Callable[[Any], str] = repr, write_name: Callable[[str], str] = str) -> str:
         """The whole text, with names and values as the reader writes them."""
-        named = None
+        text = self.message
         if self.argument is not None:
             name = write_name(self.argument)
             named = name if self.value is None else f"{name}={write_value(self.value)}"
-        return ": ".join(part for part in (self.where, named, self.message) if part is not None)
+            text = f"{named}{' ' if text.startswith(PREDICATES) else ': '}{text}"
+        return text if self.where is None else f"{self.where}: {text}"
 
     def but(self, **changes: Any) -> "UserError":
         """The same error with these parts changed."""

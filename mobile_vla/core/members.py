@@ -27,17 +27,18 @@ class Members:
 
     def find(self, name: str, kind: type) -> type:
         """The class of a member, a subclass of `kind`. `UserError` where there is none."""
-        home = self.homes.get(name, name)
+        home, place = self.homes.get(name, name), f"{self.place}.name"
         module, _, attribute = home.partition(":")
         listed = f"expected one of {', '.join(self.homes)}, or <module>:<class> of your own"
         if not attribute:
-            raise UserError(f"{self.place}.name={name}: no such member{suggest(name, self.homes)}; {listed}")
+            raise UserError(f"no such member{suggest(name, self.homes)}; {listed}", argument=place, value=name)
         try:
             found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{self.place}.name={name}: {error}; {listed}") from error
+            raise UserError(f"{error}; {listed}", argument=place, value=name) from error
         if not (isinstance(found, type) and issubclass(found, kind)):
-            raise UserError(f"{self.place}.name={name}: expected a subclass of {kind.__module__}.{kind.__name__}")
+            expected = f"a subclass of {kind.__module__}.{kind.__name__}"
+            raise UserError(f"expected {expected}", argument=place, value=name)
         return found
 
 

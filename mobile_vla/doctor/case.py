@@ -1,10 +1,9 @@
 """Who is examined: a policy, with as much as is known of where it comes from.
 
-In: a run, a checkpoint of ours or from elsewhere, or the settings of a model that was never trained; with episodes or
-without. Out: a `Case`. Of the episodes only what is needed is read: all actions, and the frames of two windows.
+In: an opened policy (a run, a checkpoint, or settings of which nothing was trained yet), with episodes or without.
+Out: a `Case`. Of the episodes only what is needed is read: all actions, and the frames of two windows.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mobile_vla.checkpoints.key_maps import plain_name
-from mobile_vla.checkpoints.parts import find_part
-from mobile_vla.checkpoints.trained import action_space, read_checkpoint
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch
 from mobile_vla.data.assemble import BatchAssembler
@@ -23,16 +19,14 @@ from mobile_vla.data.catalog import scan
 from mobile_vla.data.dataset import DataConfig, fit_actions
 from mobile_vla.data.frames import FileFrames, PackedFrames
 from mobile_vla.data.requests import WindowRequest
-from mobile_vla.models.backbones.loading import Source, open_source
+from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
-from mobile_vla.opening.importing import Import
-from mobile_vla.opening.stored_run import StoredRun, build_trained, find_machine
+from mobile_vla.opening.opened import OpenedPolicy
 from mobile_vla.sources.layouts import frames_of, read_frames
 from mobile_vla.sources.opening import BrokenEpisode, open_file, reading
 from mobile_vla.sources.schema import Episode
 from mobile_vla.training.config import TrainConfig
-from mobile_vla.training.start import build_start
 from mobile_vla.training.trainer import Machine
 
 WINDOWS = 2  # of different episodes
@@ -76,100 +70,35 @@ class Case:
         return self.trained and part not in self.new
 
     @classmethod
-    def of_run(cls, stored: StoredRun, with_data: bool) -> "Case":
-        """With the episodes that its configuration names, where they still are; an imported run names none."""
-        notes = [] if stored.note is None else [stored.note]
-        recorded = _read_if_there(with_data, stored.source, stored.config, stored.actions, notes)
-        content, policy = read_checkpoint(stored.checkpoint), stored.policy()
-        state = None if stored.at_start else content["state_dict"]
-        return cls(
-            policy=policy,
-            config=stored.config,
-            machine=stored.machine,
-            source=stored.source,
-            actions=stored.actions,
-            recorded=recorded,
-            state=state,
-            about={"run": str(stored.folder), "checkpoint": "start" if stored.at_start else str(stored.checkpoint)},
-            new=_list_new(content["mobile_vla"], policy),
-            notes=tuple(notes),
-        )
-
-    @classmethod
-    def of_checkpoint(cls, file: Path, config: TrainConfig, with_data: bool) -> "Case":
-        """A checkpoint of ours without its folder; `config` is the one that it holds."""
-        content = read_checkpoint(file)
-        actions = action_space(content["mobile_vla"])
-        machine, note = find_machine(config.trainer, insist=False)
-        source = open_source(config.model)
-        notes = [] if note is None else [note]
-        recorded = _read_if_there(with_data, source, config, actions, notes)
-        policy = build_trained(config, source, actions, machine, file)
-        return cls(
-            policy=policy.to(machine.device),
-            config=config,
-            machine=machine,
-            source=source,
-            actions=actions,
-            recorded=recorded,
-            state=content["state_dict"],
-            about={"run": None, "checkpoint": str(file)},
-            new=_list_new(content["mobile_vla"], policy),
-            notes=tuple(notes),
-        )
-
-    @classmethod
-    def of_foreign(cls, found: Import, with_data: bool) -> "Case":
-        """A policy's file from elsewhere, in memory. Its head's bounds hold; those of a new head are the data's."""
-        config, source, foreign = found.config, found.source, found.foreign
-        machine, note = find_machine(config.trainer, insist=True)
-        episodes = scan(config.data.roots(), config.data.instructions).episodes if with_data else ()
-        policy, parts = found.assemble(machine.compute_dtype)
-        new = frozenset(name for name, part in parts.items() if not part.loaded)
-        actions = None if "action_head" in new else found.actions
-        recorded = None
-        if with_data:
+    def of(cls, opened: OpenedPolicy, with_data: bool, settings: Mapping[str, Any] | None = None) -> "Case":
+        """settings: of a file from elsewhere, where each came from. Episodes that a run was trained on may have gone;
+        others that the settings name must be there."""
+        config, source, actions = opened.config, opened.source, opened.actions
+        policy = opened.policy()
+        new = opened.new_parts(policy)
+        notes, recorded = list(opened.notes), None
+        if opened.names_its_episodes and actions is not None:
+            recorded = _read_if_there(with_data, source, config, actions, notes)
+        elif with_data:
+            episodes = scan(config.data.roots(), config.data.instructions).episodes
             actions = actions or fit_actions(config.data, list(episodes))
             recorded = read_recorded(config.data, source, config, actions, episodes)
-        plain = {name: plain_name(name) for name in policy.trained()}
-        state = {name: foreign.read(own) for name, own in plain.items() if own in found.names}
-        notes = [*foreign.notes, *([] if note is None else [note])]
-        if new:
+        origin = opened.origin
+        if new and "format" in origin:
             notes.append(f"the file has no {', '.join(sorted(new))}: as a training begins with it")
+        about: dict[str, Any] = {"run": origin["folder"], "checkpoint": origin["checkpoint"]}
+        about |= {"format": origin["format"]} if "format" in origin else {}
         return cls(
-            policy=policy.to(machine.device),
+            policy=policy,
             config=config,
-            machine=machine,
+            machine=opened.machine,
             source=source,
             actions=actions,
             recorded=recorded,
-            state=state or None,
-            about={"run": None, "checkpoint": str(foreign.path), "format": foreign.format.name},
+            state=opened.trained_state(policy),
+            about=about if settings is None else {**about, "settings": settings},
             new=new,
             notes=tuple(notes),
-        )
-
-    @classmethod
-    def untrained(cls, config: TrainConfig, with_data: bool) -> "Case":
-        """The model as a training with these settings begins."""
-        machine, note = find_machine(config.trainer, insist=True)
-        source = open_source(config.model)
-        episodes: tuple[Episode, ...] = ()
-        if with_data:
-            episodes = scan(config.data.roots(), config.data.instructions).episodes
-        actions = fit_actions(config.data, list(episodes)) if with_data else None
-        recorded = None if actions is None else read_recorded(config.data, source, config, actions, episodes)
-        policy = build_start(config, source, len(config.data.components), machine.compute_dtype)
-        return cls(
-            policy=policy.to(machine.device),
-            config=config,
-            machine=machine,
-            source=source,
-            actions=actions,
-            recorded=recorded,
-            state=None,
-            about={"run": None, "checkpoint": None},
-            notes=() if note is None else (note,),
         )
 
 
@@ -225,10 +154,3 @@ def _read_if_there(
         )
         return None
     return read_recorded(data, source, config, actions, scan(data.roots(), data.instructions).episodes)
-
-
-def _list_new(known: Mapping[str, Any], policy: Policy) -> frozenset[str]:
-    """Of an imported checkpoint; what was trained since has a checkpoint of its own."""
-    trained = Counter(find_part(name, name) for name in policy.trained())
-    new: Mapping[str, int] = known.get("imported", {}).get("new", {})
-    return frozenset(part for part, number in new.items() if number == trained[part])

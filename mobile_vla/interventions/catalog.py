@@ -119,7 +119,8 @@ class Makers:
             count, size = self.policy.backbone.num_image_tokens, int(spec.argument)
             if size > count:
                 raise UserError(
-                    f"probe.variants: {spec.spelled}, but this model has {count} image tokens; expected 1 to {count}"
+                    f"{spec.spelled}, but this model has {count} image tokens; expected 1 to {count}",
+                    argument="variants",
                 )
             for name, block in blocks_of(count, size):
                 yield Variant(name=name, spec=spec, change=with_hidden(block))
@@ -141,16 +142,16 @@ def _parse(name: str) -> Spec:
     if kind not in KINDS:
         near = get_close_matches(kind, KINDS, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"probe.variants: there is no '{name}'{meant}; expected {known}")
+        raise UserError(f"there is no '{name}'{meant}; expected {known}", argument="variants")
     if bool(argument) != bool(wanted):
         expected = f"{kind}:{wanted}" if wanted else kind
-        raise UserError(f"probe.variants: '{name}' has {'no' if wanted else 'an'} argument; expected {expected}")
+        raise UserError(f"'{name}' has {'no' if wanted else 'an'} argument; expected {expected}", argument="variants")
     if kind == MASK_TOKENS and not (argument.isdecimal() and int(argument) > 0):
-        raise UserError(f"probe.variants: {name}: the size of a block is at least 1 image token, got '{argument}'")
+        raise UserError(f"{name}: the size of a block is at least 1 image token, got '{argument}'", argument="variants")
     return Spec(kind, argument)
 
 
 def _refuse_twice(names: Iterable[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise UserError(f"probe.variants names {twice[0]} twice; name each variant once")
+        raise UserError(f"names {twice[0]} twice; name each variant once", argument="variants")

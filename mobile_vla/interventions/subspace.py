@@ -43,25 +43,28 @@ def load_basis(path: Path, width: int) -> Float[Tensor, "k D"]:
         rows = np.load(path)  # never unpickles
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            f"probe.variants: {path} cannot be read as .npy ({error}); expected k directions: (k, {width})"
+            f"{path} cannot be read as .npy ({error}); expected k directions: (k, {width})", argument="variants"
         ) from error
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != width:
         found = f"{rows.shape} {rows.dtype}" if isinstance(rows, np.ndarray) else "several arrays"
         raise UserError(
-            f"probe.variants: {path} holds {found}, expected k directions of contexts in rows: numbers (k, {width})"
+            f"{path} holds {found}, expected k directions of contexts in rows: numbers (k, {width})",
+            argument="variants",
         )
     rows = rows.astype(np.float64)
     if not 0 < len(rows) < width or not np.isfinite(rows).all():
         raise UserError(
-            f"probe.variants: {path} holds {len(rows)} rows, {(~np.isfinite(rows)).sum()} values not finite; expected "
-            f"1 to {width - 1} finite ones"
+            f"{path} holds {len(rows)} rows, {(~np.isfinite(rows)).sum()} values not finite; expected "
+            f"1 to {width - 1} finite ones",
+            argument="variants",
         )
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     _, sizes, basis = np.linalg.svd(rows / np.where(lengths > 0, lengths, 1), full_matrices=False)
     if not lengths.all() or sizes[-1] <= DEPENDENT * sizes[0]:
         raise UserError(
-            f"probe.variants: the {len(rows)} rows of {path} span fewer directions; leave out those that are zero or "
-            "mixtures of others"
+            f"the {len(rows)} rows of {path} span fewer directions; leave out those that are zero or "
+            "mixtures of others",
+            argument="variants",
         )
     return torch.from_numpy(basis).float()
 

@@ -38,6 +38,16 @@ class Context:
     rank: int = 0  # of this process among those of one training
     out: Path | None = None  # the folder that out= names, absolute; None for a default one, and in a sweep
 
+    @property
+    def settings(self) -> frozenset[str]:
+        """Dotted names of what was typed."""
+        return frozenset(text.lstrip("+").partition("=")[0] for text in self.overrides)
+
+    @property
+    def insists_on_machine(self) -> bool:
+        """Whether the accelerator was asked for now, so that what else there is will not do."""
+        return not self.settings.isdisjoint(("trainer.accelerator", "trainer.precision"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -88,3 +98,8 @@ class Command:
     optional: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     continues: Callable[[Path], bool] = field(default=lambda out: False)
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """Settings that the command line itself reads."""
+        return ("out", "name", *self.saved)

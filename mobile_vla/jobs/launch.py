@@ -17,7 +17,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.errors import UserError
@@ -27,11 +27,11 @@ from mobile_vla.jobs.command import Command, SavedRun
 from mobile_vla.jobs.listener import Listener, Terminal
 from mobile_vla.jobs.output import name_run, take_default, take_out
 from mobile_vla.jobs.ranks import find_rank, is_one_of_several
-from mobile_vla.jobs.task import Task, find_out, own_values, resolve
+from mobile_vla.jobs.task import Task, find_out
+from mobile_vla.settings.composing import check_words, compose_plain, settle
 from mobile_vla.settings.composition import Composition, explain
 from mobile_vla.settings.flags import parse_flags
-from mobile_vla.settings.literal import quote
-from mobile_vla.settings.overrides import OverrideCheck, check_form, quote_literal
+from mobile_vla.settings.overrides import OverrideCheck, check_form
 from mobile_vla.settings.saved import Saved, take_saved
 
 
@@ -68,32 +68,17 @@ def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Lis
         if saved is not None:
             values = saved.fill_optional(command.optional)
             composition.use_saved(values, fill_groups="config" not in command.saved)
-        check = OverrideCheck(composition, words=("out", "name", *command.saved))
+        check = OverrideCheck(composition, words=command.own_words)
         if sweep:
             return _sweep(call, composition, check)
-        overrides = _check_typed(check, typed)
+        overrides = check_words(check, typed)
         if flags.cfg or flags.info:
             return _show(call, composition, overrides)
-        overrides += _settle(overrides, "RUN")
+        overrides += settle(overrides, "RUN")
         task = Task(
             command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal(command.names)
         )
         return composition.run(task, overrides)
-
-
-def compose_values(command: Command, words: Sequence[str], conf: Path) -> dict[str, Any]:
-    """The command's own settings as these words compose them, in plain values."""
-    with Composition(conf, command.name) as composition:
-        return _compose_own(composition, command, words)
-
-
-def _compose_own(composition: Composition, command: Command, typed: Sequence[str]) -> dict[str, Any]:
-    check = OverrideCheck(composition, words=("out", "name", *command.saved))
-    overrides = _check_typed(check, typed)
-    composed = composition.compose(overrides + _settle(overrides, "RUN"))
-    with open_dict(composed):
-        del composed["hydra"]
-    return own_values(command, resolve(composed))
 
 
 def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:
@@ -107,44 +92,21 @@ def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, numb
         raise UserError(f"{what} goes with one run, and run= names {number}: give one, run=<folder>")
 
 
-def _check_typed(check: OverrideCheck, typed: Sequence[str]) -> list[str]:
-    """The overrides of a job outside a sweep, in Hydra's grammar and found valid."""
-    overrides = [quote_literal(text) for text in typed]
-    check.check(overrides)
-    return check.add_to_tables(overrides, overrides)
-
-
 def _compose_run(call: Call, saved: Saved, conf: Path) -> SavedRun:
     """A further run's own configuration, with the same overrides."""
     assert saved.run_folder is not None
     with Composition(conf, call.command.name, call.flags.config_dir) as composition:
         composition.use_saved(saved.values, fill_groups="config" not in call.command.saved)
         try:
-            config = _compose_own(composition, call.command, call.typed)
+            config = compose_plain(composition, call.typed, call.command.own_words)
         except UserError as error:
-            raise UserError(f"run {saved.run_folder}: {error}") from error
+            raise error.but(where=f"run {saved.run_folder}") from error
     return SavedRun(folder=saved.run_folder, config=config, saved=saved.resolve())
-
-
-def _settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> list[str]:
-    """The overrides that keep Hydra from writing, logging and changing directories; last, so that they hold."""
-    settled = [
-        f"hydra.mode={mode}",
-        "hydra.run.dir=.",
-        f"hydra.sweep.dir={quote(str(parent or '.'))}",
-        "hydra.sweep.subdir=.",
-        "hydra.output_subdir=null",
-        "hydra.job.chdir=false",
-    ]
-    for group in ("hydra/job_logging", "hydra/hydra_logging"):
-        if not any(text.startswith(f"{group}=") for text in overrides):
-            settled.append(f"{group}=none")
-    return settled
 
 
 def _show(call: Call, composition: Composition, overrides: list[str]) -> int:
     flags = call.flags
-    overrides = overrides + _settle(overrides, "RUN")
+    overrides = overrides + settle(overrides, "RUN")
     composed = composition.compose(overrides)
     if flags.info:
         with _keep_logging():
@@ -196,7 +158,7 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
     for job in swept:
         check.check(job)
     first = composition.compose(
-        [*check.add_to_tables(swept[0], swept[0]), *_settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN
+        [*check.add_to_tables(swept[0], swept[0]), *settle(call.typed, "MULTIRUN")], RunMode.MULTIRUN
     )
     parent = _take_parent(call, first)
     try:
@@ -210,7 +172,7 @@ def _run_jobs(call: Call, composition: Composition, check: OverrideCheck, swept:
     task = Task(
         command=call.command, typed=call.typed, saved=call.saved, parent=parent, listener=Terminal(call.command.names)
     )
-    overrides = [*check.add_to_tables(call.typed, swept[0]), *_settle(call.typed, "MULTIRUN", parent)]
+    overrides = [*check.add_to_tables(call.typed, swept[0]), *settle(call.typed, "MULTIRUN", parent)]
     try:
         returned = composition.hydra.multirun(composition.name, task, overrides)
     except (HydraException, OmegaConfBaseException) as error:

@@ -92,11 +92,8 @@ def create_exclusively(folder: Path) -> Path:
 
 
 @contextmanager
-def taken(out: Path | str | None) -> Iterator[Path | None]:
-    """For a call from Python: the folder, new or empty, which is this call's alone meanwhile; None stays None."""
-    if out is None:
-        yield None
-        return
+def taken(out: Path | str) -> Iterator[Path]:
+    """For a call from Python: the folder, new or empty, which is this call's alone meanwhile."""
     claim = take_out(Path(out).expanduser().absolute())
     try:
         yield claim.out

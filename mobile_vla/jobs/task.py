@@ -13,7 +13,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.file_names import make_file_name
@@ -24,7 +23,7 @@ from mobile_vla.jobs.outcome import find_worst
 from mobile_vla.jobs.output import check_out, create_exclusively, name_run, take_default, take_out
 from mobile_vla.jobs.ranks import find_pinned_folder, find_rank, is_one_of_several, pin_folder
 from mobile_vla.jobs.results import write_report
-from mobile_vla.settings.overrides import list_missing
+from mobile_vla.settings.composing import resolve
 from mobile_vla.settings.saved import Saved
 
 
@@ -59,7 +58,7 @@ class Task:
     def _do(self, composed: DictConfig, overrides: tuple[str, ...], folder: str | None, rank: int) -> int:
         composed_values = resolve(composed)
         out, name = composed_values.get("out"), composed_values.get("name")
-        values = own_values(self.command, composed_values)
+        values = {key: value for key, value in composed_values.items() if key not in self.command.own_words}
         in_sweep = self.parent is not None
         chosen = None if out is None or in_sweep else Path(str(out)).expanduser().absolute()
         context = Context(
@@ -139,26 +138,6 @@ class Task:
                 print(f"mobile-vla: {len(failed)} of {len(outcomes)} jobs failed: {listed}", file=sys.stderr)
             print(self.parent, flush=True)
         return find_worst(code for code, _ in outcomes)
-
-
-def resolve(composed: DictConfig) -> dict[str, Any]:
-    """Plain values; a UserError for a mandatory setting without one, and for an interpolation to nowhere."""
-    missing = list_missing(composed)
-    if missing:
-        raise UserError(f"missing setting '{missing[0]}': give {missing[0]}=<value>")
-    try:
-        values = OmegaConf.to_container(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        where = f"'{key}': " if key else ""
-        raise UserError(f"setting {where}{str(error).splitlines()[0]}") from error
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
-def own_values(command: Command, values: dict[str, Any]) -> dict[str, Any]:
-    """The settings that are the command's own: without the words that the command line itself reads."""
-    return {key: value for key, value in values.items() if key not in ("out", "name", *command.saved)}
 
 
 def find_out(composed: DictConfig) -> Path | None:

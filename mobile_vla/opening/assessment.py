@@ -29,8 +29,8 @@ from mobile_vla.sources.opening import printable
 SHOWN = 4  # windows in a figure
 
 
-def assess(run: StoredRun, held: HeldOut, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Plain values, as in `eval.json`; the figures lie in `out`."""
+def assess(run: StoredRun, held: HeldOut, out: Path | None, progress: Progress | None = None) -> dict[str, Any]:
+    """Plain values, as in `eval.json`; the figures lie in `out`, where there is one."""
     begun = time.perf_counter()
     policy = run.policy()
     sums = EpisodeSums(held.episodes, run.actions, run.config.data.chunk, run.config.optimization.huber_delta)
@@ -44,8 +44,9 @@ def assess(run: StoredRun, held: HeldOut, out: Path, progress: Progress | None =
     found["warnings"] += _compared(found)
     if run.unknown_training is not None:
         found["warnings"].insert(0, run.unknown_training)
-    _save(horizon_figure(sums, measured.own, baselines), out / "error_by_horizon.png")
-    _draw_windows(policy, held, out)
+    if out is not None:
+        _save(horizon_figure(sums, measured.own, baselines), out / "error_by_horizon.png")
+        _draw_windows(policy, held, out)
     return {
         **found,
         "by_episode": _by_episode(sums, measured.own),

@@ -30,20 +30,26 @@ def check_shapes(foreign: Foreign, config: TrainConfig, names: tuple[str, ...]) 
     unexpected = [name for name in names if name not in expected]
     if unexpected:
         raise UserError(
-            f"path={foreign.path}: {len(unexpected)} of its weights are not part of this model (first: "
-            f"{foreign.places[unexpected[0]][1]}); choose model= and model.lora as it was trained"
+            f"{len(unexpected)} of its weights are not part of this model (first: "
+            f"{foreign.places[unexpected[0]][1]}); choose model= and model.lora as it was trained",
+            argument="path",
+            value=foreign.path,
         )
     for name, shape in shapes.items():
         if shape != expected[name]:
             raise UserError(
-                f"path={foreign.path}: {foreign.places[name][1]} has shape {shape}, this model's has {expected[name]}; "
-                "choose model.weights, model.lora and model.head as it was trained"
+                f"{foreign.places[name][1]} has shape {shape}, this model's has {expected[name]}; "
+                "choose model.weights, model.lora and model.head as it was trained",
+                argument="path",
+                value=foreign.path,
             )
     _check_adapters(foreign, expected, shapes)
     layers = len(skeleton.backbone.text.layers)
     if ACTION_TOKEN in names and foreign.format.keys is not OURS and not config.model.lora.trains_action_token(layers):
         raise UserError(
-            f"path={foreign.path} holds an action token, which would be lost: model.lora.action_token must be true"
+            "holds an action token, which would be lost: model.lora.action_token must be true",
+            argument="path",
+            value=foreign.path,
         )
     held = {find_part(name, name) for name in names}
     whole = set(BACKBONE_PARTS) if held & set(BACKBONE_PARTS) and foreign.format.name != "peft" else set()
@@ -51,8 +57,10 @@ def check_shapes(foreign: Foreign, config: TrainConfig, names: tuple[str, ...]) 
     missing = [name for name in expected if name not in shapes and find_part(name, name) in whole]
     if missing:
         raise UserError(
-            f"path={foreign.path} holds a part of the model and lacks {len(missing)} of its weights (first: "
-            f"{missing[0]}); it is not whole, or its backbone is another one"
+            f"holds a part of the model and lacks {len(missing)} of its weights (first: "
+            f"{missing[0]}); it is not whole, or its backbone is another one",
+            argument="path",
+            value=foreign.path,
         )
 
 
@@ -68,8 +76,10 @@ def _check_adapters(foreign: Foreign, expected: Mapping[str, Any], shapes: Mappi
     ]
     if here and lost:
         raise UserError(
-            f"path={foreign.path}: {len(lost)} of the adapters' weights are not there (first: {lost[0]}), and would "
-            "begin anew beside those that are; the file is not whole"
+            f"{len(lost)} of the adapters' weights are not there (first: {lost[0]}), and would "
+            "begin anew beside those that are; the file is not whole",
+            argument="path",
+            value=foreign.path,
         )
 
 
@@ -82,9 +92,11 @@ def _check_head(foreign: Foreign, shapes: Mapping[str, Any], chunk: int, compone
     if outputs != chunk * len(components) or told not in (None, len(components)):
         meant = f"{told} components" if told is not None else f"{outputs / chunk:g} components in chunks of {chunk}"
         raise UserError(
-            f"path={foreign.path}: its head puts out {outputs} numbers ({meant}), but data.components="
+            f"its head puts out {outputs} numbers ({meant}), but data.components="
             f"[{','.join(components)}] and data.chunk={chunk} are {chunk * len(components)}; give both as it was "
-            "trained, or load=backbone for a fresh head"
+            "trained, or load=backbone for a fresh head",
+            argument="path",
+            value=foreign.path,
         )
 
 
@@ -95,6 +107,8 @@ def check_values(foreign: Foreign, names: tuple[str, ...]) -> None:
         if bad:
             name, number = next(iter(bad.items()))
             raise UserError(
-                f"path={foreign.path}: {len(bad)} of its tensors hold NaN or infinity ({name} has {number} of them): "
-                "such a policy puts out nothing"
+                f"{len(bad)} of its tensors hold NaN or infinity ({name} has {number} of them): "
+                "such a policy puts out nothing",
+                argument="path",
+                value=foreign.path,
             )

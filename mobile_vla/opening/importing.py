@@ -6,7 +6,7 @@ episodes, metrics and optimizer: `checkpoints/imported.ckpt`, `split.json` that 
 before anything is built or written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from mobile_vla.checkpoints.portable import BASE
 from mobile_vla.checkpoints.trained import metadata, trained_state
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.errors import UserError
+from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import save_unknown_split
 from mobile_vla.models.backbones.loading import Source, open_source
 from mobile_vla.models.policy import Policy
 from mobile_vla.opening.foreign_checks import HEAD_PARTS, check_shapes, check_values
+from mobile_vla.opening.machine import PARAMETERS_ONLY
+from mobile_vla.opening.opened import OpenedPolicy
 from mobile_vla.runs.folder import record_machine
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.start import build_start
@@ -46,57 +49,81 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import:
+class Import(OpenedPolicy):
     """An import that was found valid.
 
     names  our plain names that are taken from the file;  left  names of the file that are not
     """
 
     foreign: Foreign
-    config: TrainConfig
-    source: Source
     names: tuple[str, ...]
     left: tuple[str, ...]
 
     @classmethod
     def prepare(cls, foreign: Foreign, config: TrainConfig, load: Load) -> "Import":
-        """`UserError` where the file's weights are not those of this model, or are no numbers."""
+        """`UserError` where the file's weights are not those of this model, or are no numbers.
+
+        Its machine is one for the weights alone: `placed` names another before anything is computed.
+        """
         source = open_source(config.model)
         head = foreign.of_part(*HEAD_PARTS)
         names = tuple(name for name in foreign.places if load == "all" or name not in head)
         if not names:
-            raise UserError(f"path={foreign.path}: nothing in it is part of a policy of ours")
+            raise UserError("nothing in it is part of a policy of ours", argument="path", value=foreign.path)
         check_shapes(foreign, config, names)
         check_values(foreign, names)
         dropped = tuple(foreign.places[name][1] for name in head if name not in names)
-        return cls(foreign=foreign, config=config, source=source, names=names, left=(*foreign.left, *dropped))
-
-    @property
-    def actions(self) -> ActionSpace:
-        """What the head's outputs mean; those of a new head will be fitted to the episodes that it is trained on."""
-        data = self.config.data
-        bounds = [data.bounds.get(component, CLIPPED) for component in data.components]
-        return ActionSpace(
-            components=data.components, low=tuple(low for low, _ in bounds), high=tuple(high for _, high in bounds)
+        return cls(
+            foreign=foreign,
+            config=config,
+            source=source,
+            machine=PARAMETERS_ONLY,
+            actions=read_actions(config.data) if any(name in head for name in names) else None,
+            notes=tuple(foreign.notes),
+            names=names,
+            left=(*foreign.left, *dropped),
         )
 
     @torch.no_grad()
-    def assemble(self, dtype: torch.dtype) -> tuple[Policy, dict[str, Part]]:
-        """In memory, nothing written: what is frozen in `dtype`, with the file's own backbone where it has one."""
-        policy = self._start(self.config, self.source, dtype)
+    def build(self) -> Policy:
+        """In memory, nothing written, with the file's own backbone where it has one."""
+        policy = self._start(self.config, self.source, self.machine.compute_dtype)
         if self._brings_base(policy):
             for name, weight in policy.backbone.model.named_parameters():
                 plain = plain_name(f"{TOWER}{name}")
                 if plain in self.names:
                     weight.copy_(self.foreign.read(plain))
-        return policy, self._fill(policy)
+        self._fill(policy)
+        return policy
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        foreign = self.foreign
+        return {
+            "folder": None,
+            "checkpoint": str(foreign.path),
+            "epoch": foreign.epoch,
+            "step": foreign.global_step,
+            "format": foreign.format.name,
+        }
+
+    @property
+    def has_trained_head(self) -> bool:
+        return self.actions is not None
+
+    def trained_state(self, policy: Policy) -> Mapping[str, Tensor] | None:
+        plain = {name: plain_name(name) for name in policy.trained()}
+        return {name: self.foreign.read(own) for name, own in plain.items() if own in self.names} or None
+
+    def new_parts(self, policy: Policy) -> frozenset[str]:
+        return frozenset(name for name, part in self._list_parts(policy).items() if not part.loaded)
 
     def write(self, out: Path, plain: dict[str, Any], save_config: Callable[[dict[str, Any], Path], None]) -> dict:
         """Into `out`, which exists; returns the fields of `import.json`. `plain`: the configuration, plain values."""
         foreign = self.foreign
         config, policy = self._build(out, plain)
-        parts = self._fill(policy)
-        actions = self.actions
+        self._fill(policy)
+        parts, actions = self._list_parts(policy), self.actions or read_actions(self.config.data)
         plain["start"] = str(out / FOLDER / IMPORTED)
         imported = {
             "path": str(foreign.path),
@@ -154,8 +181,10 @@ class Import:
         then = self.foreign.known.get("base_fingerprint")
         if not backbone and then not in (None, policy.base_fingerprint):
             raise UserError(
-                f"path={self.foreign.path} was trained on other base weights (fingerprint {then}, here "
-                f"{policy.base_fingerprint}); model.weights must be the same model"
+                f"was trained on other base weights (fingerprint {then}, here "
+                f"{policy.base_fingerprint}); model.weights must be the same model",
+                argument="path",
+                value=self.foreign.path,
             )
         base = plain_weights(policy.backbone.model)
         return self.config.model.lora.preset != "full" and not all(
@@ -167,27 +196,38 @@ class Import:
         then, now = self.foreign.known.get("preprocessing"), asdict(policy.preprocessing)
         if then is not None and then != {name: list(v) if isinstance(v, tuple) else v for name, v in now.items()}:
             raise UserError(
-                f"path={self.foreign.path} was trained with preprocessing {then}, here it is {now}; give "
-                "model.preprocessing or the model.weights that it was trained with"
+                f"was trained with preprocessing {then}, here it is {now}; give "
+                "model.preprocessing or the model.weights that it was trained with",
+                argument="path",
+                value=self.foreign.path,
             )
         return policy
 
     @torch.no_grad()
-    def _fill(self, policy: Policy) -> dict[str, Part]:
+    def _fill(self, policy: Policy) -> None:
         """Copy what is trained from the file; every other trained weight is as a new training begins."""
-        taken, new = {}, {}
         for name, weight in policy.trained().items():
-            plain = plain_name(name)
-            if plain in self.names:
+            if (plain := plain_name(name)) in self.names:
                 weight.copy_(self.foreign.read(plain))
-            (taken if plain in self.names else new)[plain] = weight
-        taken |= dict.fromkeys(self.names)  # of the backbone, which is the base
+
+    def _list_parts(self, policy: Policy) -> dict[str, Part]:
+        trained = [plain_name(name) for name in policy.trained()]
+        new = [name for name in trained if name not in self.names]
+        taken = [name for name in trained if name in self.names]
+        taken += [name for name in self.names if name not in taken]  # of the backbone, which is the base
         found = {}
         for part in PARTS:
             loaded, fresh = ([name for name in names if find_part(name, name) == part] for names in (taken, new))
             if loaded or fresh:
                 found[part] = Part(loaded=tuple(loaded), new=tuple(fresh))
         return found
+
+
+def read_actions(data: DataConfig) -> ActionSpace:
+    """What the head's outputs mean; those of a new head will be fitted to the episodes that it is trained on."""
+    bounds = [data.bounds.get(component, CLIPPED) for component in data.components]
+    low, high = zip(*bounds, strict=True)
+    return ActionSpace(components=data.components, low=tuple(low), high=tuple(high))
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

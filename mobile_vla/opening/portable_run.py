@@ -19,12 +19,11 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.core.levels import DESCRIPTIONS, percent
 from mobile_vla.core.plural import plural
 from mobile_vla.data.splits import PARTS
+from mobile_vla.opening.machine import PARAMETERS_ONLY
 from mobile_vla.opening.stored_run import StoredRun
-from mobile_vla.training.trainer import Machine
 
 CARD = "README.md"
 MOST_INSTRUCTIONS = 6
-PARAMETERS_ONLY = Machine("cpu", "32-true")  # weights leave in the precision that they were trained in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,9 @@ class PortableRun:
     def open(cls, stored: StoredRun, evaluation: Path | None) -> "PortableRun":
         """`evaluation` is the folder of an `eval` of these weights; without it, what training found of them."""
         if stored.at_start:
-            raise UserError("checkpoint=start: nothing was trained there; expected best, last or a file")
+            raise UserError(
+                "nothing was trained there; expected best, last or a file", argument="checkpoint", value="start"
+            )
         return cls(stored=replace(stored, machine=PARAMETERS_ONLY), found=_find_numbers(stored, evaluation))
 
     def write(self, out: Path, merge: bool, license: str | None, data_license: str | None) -> dict[str, Any]:
@@ -93,14 +94,18 @@ def _find_numbers(stored: StoredRun, evaluation: Path | None) -> Mapping[str, An
     if not file.is_file():
         if evaluation is not None:
             raise UserError(
-                f"evaluation={evaluation}: no eval.json there; expected the output folder of mobile-vla eval"
+                "no eval.json there; expected the output folder of mobile-vla eval",
+                argument="evaluation",
+                value=evaluation,
             )
         return None
     found = cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
     if Path(str(found.get("checkpoint"))).name != stored.checkpoint.name:
         if evaluation is not None:
             raise UserError(
-                f"evaluation={evaluation} is of another checkpoint, {found.get('checkpoint')}, not {stored.checkpoint}"
+                f"is of another checkpoint, {found.get('checkpoint')}, not {stored.checkpoint}",
+                argument="evaluation",
+                value=evaluation,
             )
         return None  # of the best checkpoint, and another was asked for
     return found

@@ -1,38 +1,38 @@
 """A run's folder, opened: which model it is, which weights, which episodes it may be judged on.
 
-In: the folder, its configuration (with what the user changed), which checkpoint. Out: a `StoredRun`, which knows all
-that is needed to build its policy, and hands out episodes that it was not trained on. Whatever comes after training
-starts here, so that all of it uses the run's own split, bounds and reading of its inputs.
+In: the folder, its configuration (with what the user changed), which checkpoint. Out: a `StoredRun`: an opened policy
+that also hands out the episodes that it was not trained on, by the split that was stored with it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import torch
+from torch import Tensor
 
 from mobile_vla.checkpoints.choosing import START, choose_checkpoint
-from mobile_vla.checkpoints.trained import action_space, check_start, load_trained, read_checkpoint
+from mobile_vla.checkpoints.trained import action_space, check_start, read_checkpoint
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.catalog import scan
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.data.dataset import DataConfig, Dataset, Progress, fit_actions, open_dataset
+from mobile_vla.data.dataset import DataConfig, Dataset, Progress, fit_actions
 from mobile_vla.data.held_out import find_parts, locate, refuse_trained
 from mobile_vla.data.labelling.table import join_labels
 from mobile_vla.data.splits import Part, Split, StoredSplit, load_split
-from mobile_vla.models.backbones.loading import Source, open_source
-from mobile_vla.models.backbones.tokenizer import Prompter
+from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.policy import Policy
+from mobile_vla.opening.checkpoint_file import build_trained
+from mobile_vla.opening.machine import find_machine
+from mobile_vla.opening.opened import WHOLE, OpenedPolicy, list_new
 from mobile_vla.opening.same_model import refuse_other_model
+from mobile_vla.probing.subject import Wanted
 from mobile_vla.sources.schema import Episode
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.start import build_start
-from mobile_vla.training.trainer import Machine, TrainerConfig, choose_machine
 
 HeldOutPart = Literal["validation", "test"]
-WHOLE: Literal["all"] = "all"  # of the episodes, those that were trained on among them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,27 +55,21 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredRun:
-    """A run that was found whole; nothing heavy is loaded yet.
-
-    config      all settings, those that the user changed included;  trained_on  the data as it was trained on
+class StoredRun(OpenedPolicy):
+    """trained_on  the data as the run was trained on it, before the user changed anything
     checkpoint  the file whose weights are meant
     at_start    meant are the weights that training began with, and the file only says what the run is
     untrained_head  the weights were imported from a file without a head, and its answers mean nothing
-    note        what is done otherwise than the run's configuration says, in words
     """
 
     folder: Path
-    config: TrainConfig
     trained_on: DataConfig
     checkpoint: Path
     at_start: bool = False
     untrained_head: bool = False
     split: StoredSplit
     actions: ActionSpace
-    source: Source
-    machine: Machine
-    note: str | None = None
+    names_its_episodes = True
 
     @classmethod
     def open(
@@ -107,7 +101,7 @@ class StoredRun:
             actions=action_space(known),
             source=open_source(config.model),
             machine=machine,
-            note=note,
+            notes=() if note is None else (note,),
         )
 
     @property
@@ -128,38 +122,47 @@ class StoredRun:
         )
         return here != there
 
-    @property
-    def device(self) -> torch.device:
-        """Where the policy is computed: one device, whatever the training had."""
-        if self.machine.accelerator != "gpu":
-            return torch.device(self.machine.accelerator)
-        devices = self.config.trainer.devices
-        wanted = devices[0] if isinstance(devices, tuple) else 0
-        return torch.device("cuda", wanted if wanted < torch.cuda.device_count() else 0)
+    def build(self) -> Policy:
+        if not self.at_start:
+            return build_trained(self.config, self.source, self.actions, self.machine, self.checkpoint)
+        policy = build_start(self.config, self.source, len(self.actions.components), self.machine.compute_dtype)
+        check_start(policy, read_checkpoint(self.checkpoint))
+        return policy
 
-    def policy(self, device: torch.device | None = None) -> Policy:
-        """Built anew with the weights that are meant, on `device` or its own one, in eval mode."""
+    @property
+    def origin(self) -> Mapping[str, Any]:
         if self.at_start:
-            num_components = len(self.actions.components)
-            policy = build_start(self.config, self.source, num_components, self.machine.compute_dtype)
-            check_start(policy, read_checkpoint(self.checkpoint))
-        else:
-            policy = build_trained(self.config, self.source, self.actions, self.machine, self.checkpoint)
-        return policy.to(device or self.device)
+            return {"folder": str(self.folder), "checkpoint": START, "epoch": 0, "step": 0}
+        known = read_checkpoint(self.checkpoint)
+        told = {"checkpoint": str(self.checkpoint), "epoch": known["epoch"], "step": known["global_step"]}
+        return {"folder": str(self.folder), **told}
+
+    @property
+    def has_trained_head(self) -> bool:
+        return not (self.at_start or self.untrained_head)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        return self.notes if self.unknown_training is None else (*self.notes, self.unknown_training)
+
+    def trained_state(self, policy: Policy) -> Mapping[str, Tensor] | None:
+        return None if self.at_start else read_checkpoint(self.checkpoint)["state_dict"]
+
+    def new_parts(self, policy: Policy) -> frozenset[str]:
+        return list_new(read_checkpoint(self.checkpoint)["mobile_vla"], policy)
+
+    def default_split(self) -> Wanted | None:
+        return None if self.reads_other_files else "validation"
 
     def open_data(self, progress: Progress | None = None) -> Dataset:
-        """The episodes at `data.root`; actions keep the run's bounds, whatever these episodes' own are."""
+        """As `OpenedPolicy.open_data`; labels of a split that is stored need not be among those of other episodes."""
         for root in self.config.data.roots():
             if not self.reads_other_files and not root.path.is_dir():
                 raise UserError(
                     f"the run's episodes are not at {root.path} any more; where they were moved to, give "
                     "data.root=<folder> split=validation (or test)"
                 )
-        bounds = {
-            name: (low, high)
-            for name, low, high in zip(self.actions.components, self.actions.low, self.actions.high, strict=True)
-        }
-        return open_dataset(replace(self.config.data, bounds=bounds), self.source.preprocessing, progress)
+        return self._open_data(progress)
 
     def held_out(self, part: HeldOutPart | None, progress: Progress | None = None) -> HeldOut:
         """A part of the run's own split, wherever its files are now; with None, all episodes at `data.root`.
@@ -170,8 +173,10 @@ class StoredRun:
         if part is not None and not self.split.parts[part]:
             counts = ", ".join(f"{len(ids)} {name}" for name, ids in self.split.parts.items())
             raise UserError(
-                f"split={part}: {self.folder} held out no {part} episodes (its split: {counts}); use another part, or "
-                "train with a data.split that has one"
+                f"{self.folder} held out no {part} episodes (its split: {counts}); use another part, or "
+                "train with a data.split that has one",
+                argument="split",
+                value=part,
             )
         dataset = self.open_data(progress)
         chosen = list(dataset.episodes) if part is None else self._own(dataset, part)
@@ -186,8 +191,8 @@ class StoredRun:
         )
 
     def look_into(
-        self, wanted: Part | Literal["all"] | None, progress: Progress | None = None
-    ) -> tuple[EpisodeDataModule, Mapping[str, str]]:
+        self, wanted: Wanted | None, progress: Progress | None = None
+    ) -> tuple[EpisodeDataModule, Mapping[str, str | None]]:
         """Episodes to look into, all of them the validation part; and of each, by id, the part that the run had it in.
 
         wanted  a part of the run's own split, wherever its files are now; `all` episodes at `data.root`; with None
@@ -197,7 +202,7 @@ class StoredRun:
         dataset = self.open_data(progress)
         if wanted is None or wanted == WHOLE:
             chosen = list(dataset.episodes)
-            parts = find_parts(self.split, chosen)
+            parts: dict[str, str | None] = dict(find_parts(self.split, chosen).items())
         else:
             chosen = self._own(dataset, wanted)
             parts = dict.fromkeys((episode.id for episode in chosen), str(wanted))
@@ -206,17 +211,13 @@ class StoredRun:
         alone = Split({"train": (), "validation": tuple(episode.id for episode in chosen), "test": ()})
         return self.data_module(dataset, alone), parts
 
-    def data_module(self, dataset: Dataset, split: Split) -> EpisodeDataModule:
-        """Batches of these episodes as the run's policy reads them; a file that goes bad meanwhile is an error."""
-        prompter = Prompter(self.source.tokenizer, self.config.model.prompt)
-        config = replace(self.config.data, faults="error")
-        return EpisodeDataModule(config, dataset, split, self.actions, prompter, seed=self.config.seed)
-
     def _refuse_unknown(self, part: str | None) -> None:
         if part is not None and self.split.unknown is not None:
             raise UserError(
-                f"split={part}: {self.folder} was {self.split.unknown} and has no split of its own; leave split= out, "
-                "and all episodes at data.root are taken"
+                f"{self.folder} was {self.split.unknown} and has no split of its own; leave split= out, "
+                "and all episodes at data.root are taken",
+                argument="split",
+                value=part,
             )
 
     def _own(self, dataset: Dataset, part: Part) -> list[Episode]:
@@ -263,26 +264,3 @@ class StoredRun:
             if (then.num_frames, then.instruction) != (episode.num_frames, episode.instruction):
                 raise UserError(f"{episode.path} changed since the run was trained on it")
         return found
-
-
-def build_trained(config: TrainConfig, source: Source, actions: ActionSpace, machine: Machine, file: Path) -> Policy:
-    """The policy of a checkpoint of ours, on the CPU, in eval mode."""
-    begun = replace(config, start=None)  # what it began with is overwritten
-    policy = build_start(begun, source, len(actions.components), machine.compute_dtype)
-    load_trained(policy, file)
-    return policy
-
-
-def find_machine(config: TrainerConfig, insist: bool) -> tuple[Machine, str | None]:
-    """One device as the run had it; where this machine has none such, what there is, and a note."""
-    alone = replace(config, devices=1, num_nodes=1, strategy="auto")
-    try:
-        return choose_machine(alone), None
-    except UserError:
-        if insist:
-            raise
-    machine = choose_machine(replace(alone, accelerator="auto", precision="auto"))
-    return machine, (
-        f"the run was trained with accelerator {config.accelerator} in {config.precision}, which is not there here: "
-        f"on {machine.accelerator} in {machine.precision}"
-    )

@@ -72,7 +72,7 @@ class ProbeConfig:
 
     def __post_init__(self):
         if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"probe.batch_size must be at least 1, got {self.batch_size}")
+            raise UserError(f"must be at least 1, got {self.batch_size}", argument="batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +152,9 @@ class ContextProbe:
         """`UserError` for another probe with nothing in common, from which no row can have moved."""
         if {id for id in self.rows if id.variant == OWN}.isdisjoint(list_ids(before.rows)):
             raise UserError(
-                f"probe.before: none of the {len(self.rows)} rows is among the {len(before)} of {before.folder}; "
-                "expected a probe of the same episodes and frames (data, split, probe.plan)"
+                f"none of the {len(self.rows)} rows is among the {len(before)} of {before.folder}; "
+                "expected a probe of the same episodes and frames (data, split, plan)",
+                argument="before",
             )
 
     def describe(self) -> list[str]:
@@ -202,7 +203,7 @@ class ContextProbe:
                         check=leave_if_asked,
                     )
                 except UserError as error:
-                    raise UserError(f"{error}; {kept}") from error
+                    raise error.but(message=f"{error.message}; {kept}") from error
             self.processes.wait()
             if self.processes.rank == 0:
                 complete(folder, *([] if progress is None else [partial(progress, "completing the store")]))
@@ -248,6 +249,12 @@ class ContextProbe:
         return found | ({"meanings": hash_plain(sorted(self.meanings.of.items()))} if self.variants else {})
 
 
+def open_before(folder: Path | str) -> Store:
+    """The store of an earlier probe, named by its own folder or by the probe's."""
+    place = Path(folder).expanduser().absolute()
+    return open_store(place / STORE if (place / STORE).is_dir() else place)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probed:
     """computed: rows that were missing when it began;  pace, seconds: of this process, in this call."""
@@ -265,7 +272,7 @@ def _refuse_full_disk(out: Path, rows: int, specs: Mapping[str, TapSpec]) -> Non
     if needed > free:
         raise UserError(
             f"{there}: {_tell_bytes(free)} are free, and storing {rows} rows takes up to {_tell_bytes(needed)}; free "
-            "some, give another out=, or ask for fewer rows (probe.plan), taps or a smaller probe.dtype"
+            "some, give another folder (out), or ask for fewer rows (plan), fewer taps or a smaller dtype"
         )
 
 

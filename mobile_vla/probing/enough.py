@@ -47,7 +47,7 @@ def _find_remedies(
     needed = max(CALIBRATED, CLASS * len(counts))
     found = []
     if available > chosen:
-        found.append(f"probe.plan.episodes={min(available, needed)} takes more of the {available} that are there")
+        found.append(f"plan.episodes={min(available, needed)} takes more of the {available} that are there")
     total = sum(dealt.values()) if dealt else 0
     if dealt and split not in (None, "all") and total > available:
         trained = dealt.get("train", 0)

@@ -45,13 +45,15 @@ class PlanConfig:
 
     def __post_init__(self):
         if self.episodes < 1 or self.n < 1:
-            raise UserError(f"probe.plan: episodes and n must be at least 1, got {self.episodes} and {self.n}")
+            name = "n" if self.episodes >= 1 else "episodes"
+            raise UserError(f"must be at least 1, got {getattr(self, name)}", argument=name)
         if not self.progress or not all(0 <= share <= 1 for share in self.progress):
-            raise UserError(f"probe.plan.progress must be shares in [0, 1], at least one, got {list(self.progress)}")
+            raise UserError(f"must be shares in [0, 1], at least one, got {list(self.progress)}", argument="progress")
         if self.minimum < 0 or (self.maximum is not None and self.maximum < max(self.minimum, 1)):
             raise UserError(
-                f"probe.plan: expected 0 <= minimum <= maximum, and a maximum of at least 1, got minimum="
-                f"{self.minimum} and maximum={self.maximum}"
+                f"expected 0 <= minimum <= maximum, and a maximum of at least 1, got minimum={self.minimum} and "
+                f"maximum={self.maximum}",
+                argument="minimum",
             )
 
 

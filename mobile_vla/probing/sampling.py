@@ -44,7 +44,7 @@ class SampledEpisode(Protocol):
 def make_plan(episodes: Sequence[SampledEpisode], config: PlanConfig) -> SamplingPlan:
     """The rows of these episodes; `UserError` for a label that none of them has, or bounds that cannot be met."""
     if not episodes:
-        raise UserError("probe.plan: there are no episodes to take contexts of; choose another split or data.root")
+        raise UserError("there are no episodes to take contexts of; choose another split or data.root", argument="plan")
     _refuse_unknown_labels(episodes, config)
     if config.of is not None:
         return _plan_again(episodes, config, read_frames(config.of))
@@ -88,15 +88,19 @@ def _plan_again(
     gone = sorted(id for id in frames if id not in known)
     if gone:
         raise UserError(
-            f"probe.plan.of={config.of}: {len(gone)} of its {len(frames)} episodes are not among the "
+            f"{len(gone)} of its {len(frames)} episodes are not among the "
             f"{len(known)} that were chosen (first: {gone[0]}); choose them too (split=all, or the data.root of that "
-            "probe)"
+            "probe)",
+            argument="plan.of",
+            value=config.of,
         )
     short = [id for id, wanted in frames.items() if wanted[-1] >= known[id].num_frames]
     if short:
         raise UserError(
-            f"probe.plan.of={config.of}: {len(short)} episodes are shorter here (first: {short[0]} has "
-            f"{known[short[0]].num_frames} frames, wanted is frame {frames[short[0]][-1]}); expected the same episodes"
+            f"{len(short)} episodes are shorter here (first: {short[0]} has "
+            f"{known[short[0]].num_frames} frames, wanted is frame {frames[short[0]][-1]}); expected the same episodes",
+            argument="plan.of",
+            value=config.of,
         )
     members: dict[str, list[SampledEpisode]] = defaultdict(list)
     for episode in episodes:
@@ -130,7 +134,7 @@ def read_frames(folder: str) -> dict[str, tuple[int, ...]]:
     try:
         store = open_store(place / STORE if (place / STORE).is_dir() else place)
     except UserError as error:
-        raise UserError(f"probe.plan.of: {error}") from error
+        raise error.but(argument="plan.of") from error
     found: dict[str, set[int]] = defaultdict(set)
     names, frames, variants = (store.column(name) for name in ("episode", "frame", "variant"))
     for name, frame, variant in zip(names, frames, variants, strict=True):
@@ -184,8 +188,8 @@ def _refuse_unknown_labels(episodes: Sequence[SampledEpisode], config: PlanConfi
         if name not in known and name != DEFAULT_LABEL:  # files may well lack the default one
             near = get_close_matches(name, known, 1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            there = f"there are {known}" if known else "these have none at all: probe.plan.by=[] goes without"
-            raise UserError(f"probe.plan.by: no episode has a label '{name}'; {hint}{there}")
+            there = f"there are {known}" if known else "these have none at all: an empty list goes without"
+            raise UserError(f"no episode has a label '{name}'; {hint}{there}", argument="plan.by")
 
 
 def _count_progress(frames: Mapping[str, Sequence[int]], lengths: Mapping[str, int]) -> tuple[int, ...]:
@@ -205,7 +209,7 @@ def _check(plan: SamplingPlan) -> list[str]:
     if config.kind == "stratified" and config.of is None:
         total, available = sum(stratum.asked for stratum in plan.strata), sum(s.available for s in plan.strata)
         if total < config.episodes:
-            found.append(f"probe.plan.maximum={config.maximum} allows {total} of the {config.episodes} episodes")
+            found.append(f"plan.maximum={config.maximum} allows {total} of the {config.episodes} episodes")
         if len(plan.frames) < total and not config.balanced:
             found.append(f"there are {available} episodes, {total} were asked for")
         for stratum in plan.strata:
@@ -224,7 +228,7 @@ def _check(plan: SamplingPlan) -> list[str]:
     taken = {stratum.name: stratum.taken for stratum in plan.strata}
     most, fewest = max(taken, key=taken.__getitem__), min(taken, key=taken.__getitem__)
     if taken[most] > UNEVEN * taken[fewest]:
-        remedy = "; probe.plan.balanced=true takes as many of each" if _can_balance(plan) else ""
+        remedy = "; plan.balanced=true takes as many of each" if _can_balance(plan) else ""
         found.append(f"strata are uneven: {taken[most]} episodes with {most}, {taken[fewest]} with {fewest}{remedy}")
     return found
 

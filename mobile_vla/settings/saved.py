@@ -55,21 +55,21 @@ def take_saved(words: Sequence[str], arguments: Sequence[str]) -> tuple[tuple[Sa
         word, equals, value = argument.partition("=")
         if equals and word in words:
             if word in given:
-                raise UserError(f"{word}= is given twice: '{given[word]}' and '{value}'")
+                raise UserError(f"is given twice: '{given[word]}' and '{value}'", argument=word)
             if value not in ("", "null"):
                 given[word] = value
         else:
             rest.append(argument)
     if len(given) > 1:
-        raise UserError("run= continues a run and config= repeats one in a new folder: give one of the two")
+        raise UserError("continues a run and config repeats one in a new folder: give one of the two", argument="run")
     if "run" in given:
         return read_runs(given["run"]), rest
     if "config" in given:
         text = read_text(given["config"])
         file = Path(text).expanduser().absolute()
         if file.is_dir():
-            raise UserError(f"config={text} is a folder: expected a file, {file / FILE}")
-        return (Saved(file=file, values=read_config(file, f"config={text}")),), rest
+            raise UserError(f"is a folder: expected a file, {file / FILE}", argument="config", value=text)
+        return (Saved(file=file, values=read_config(file, "config", text)),), rest
     return (), rest
 
 
@@ -79,12 +79,12 @@ def read_runs(text: str) -> tuple[Saved, ...]:
     if text.startswith("[") and not Path(text).is_dir():
         folders = read_list(text)
         if folders is None or not folders:
-            raise UserError(f"run={text}: expected a folder, or a list of folders: run=[A,B,C]")
+            raise UserError("expected a folder, or a list of folders: [A,B,C]", argument="run", value=text)
     runs = tuple(read_run(folder) for folder in folders)
     real = [run.file.resolve().parent for run in runs]
     twice = [folder for index, folder in enumerate(real) if folder in real[:index]]
     if twice:
-        raise UserError(f"run={text} names {twice[0]} twice: its numbers would count twice")
+        raise UserError(f"names {twice[0]} twice: its numbers would count twice", argument="run", value=text)
     return runs
 
 
@@ -92,37 +92,41 @@ def read_run(text: str) -> Saved:
     """The saved configuration of a run's folder."""
     folder = Path(text).expanduser().absolute()
     if folder.is_file():
-        raise UserError(f"run={text} is a file: expected a run's folder (config=<file> takes a configuration)")
+        raise UserError("is a file: expected the folder of a run", argument="run", value=text)
     if not folder.is_dir():
         parts = text.split(",")
         if len(parts) > 1 and all(Path(part).expanduser().is_dir() for part in parts):
-            raise UserError(f"run={text}: several runs are a list: run={write_list(parts)}")
-        raise UserError(f"run={text}: there is no such folder{suggest_neighbour(folder)}")
+            raise UserError(f"several runs are a list: run={write_list(parts)}", argument="run", value=text)
+        raise UserError(f"there is no such folder{suggest_neighbour(folder)}", argument="run", value=text)
     if not (folder / FILE).is_file():
         inside = sorted(file.parent for file in folder.glob(f"*/{FILE}"))
         hint = f"; it holds runs: run={write_list([str(Path(text) / run.name) for run in inside])}" if inside else ""
-        raise UserError(f"run={text} is not a run: the folder holds no {FILE}{hint}")
-    return Saved(file=folder / FILE, values=read_config(folder / FILE, f"run={text}"), run_folder=folder)
+        raise UserError(f"is not a run: the folder holds no {FILE}{hint}", argument="run", value=text)
+    return Saved(file=folder / FILE, values=read_config(folder / FILE, "run", text), run_folder=folder)
 
 
-def read_config(file: Path, label: str) -> dict[str, Any]:
-    """The values of a saved configuration, not yet resolved; `label` names it in errors."""
+def read_config(file: Path, argument: str, value: str) -> dict[str, Any]:
+    """The values of a saved configuration, not yet resolved; argument, value: how it was named, for errors."""
     try:
         # Not OmegaConf.load, which makes settings of a mere word.
         values = yaml.load(file.read_text(encoding="utf-8"), Loader=get_yaml_loader())
         OmegaConf.create(values)
     except FileNotFoundError:
-        raise UserError(f"{label}: there is no such file{suggest_neighbour(file)}") from None
+        raise UserError(f"there is no such file{suggest_neighbour(file)}", argument=argument, value=value) from None
     except OSError as error:
-        raise UserError(f"{label}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"cannot be read: {error.strerror or error}", argument=argument, value=value) from error
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise UserError(f"{label}: {file.name} is not a configuration: {str(error).splitlines()[0]}") from error
+        what = f"{file.name} is not a configuration: {str(error).splitlines()[0]}"
+        raise UserError(what, argument=argument, value=value) from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values) or not values:
-        raise UserError(f"{label}: {file.name} is not a configuration: expected settings by name")
+        what = f"{file.name} is not a configuration: expected settings by name"
+        raise UserError(what, argument=argument, value=value)
     if "defaults" in values or "hydra" in values:
         raise UserError(
-            f"{label}: {file.name} is not a run's saved configuration: it is still to be composed from groups "
-            "(use --config-dir=<its folder> --config-name=<its name>)"
+            f"{file.name} is not a run's saved configuration: it is still to be composed from groups "
+            "(use --config-dir=<its folder> --config-name=<its name>)",
+            argument=argument,
+            value=value,
         )
     return values
 

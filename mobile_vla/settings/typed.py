@@ -5,7 +5,6 @@ first wrong value: its dotted key, what was expected, what came.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ def build(kind: type[T], values: Mapping[str, Any], key: str = "") -> T:
     """An instance of the dataclass `kind`. `key` is where the values stand in the configuration ("" for the top).
 
     Numbers are strict ('3', 3.5 and true are no whole numbers), lists become tuples, unknown keys are errors, and
-    a ValueError raised by `__post_init__` is the message.
+    an error raised by `__post_init__` is the message: the argument that a `UserError` names gets its place before it.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -96,10 +95,10 @@ def _explain(errors: list[Any], values: Mapping[str, Any], prefix: str) -> UserE
     cause = first.get("ctx", {}).get("error")
     place, given = _locate(first["loc"], values)
     dotted = ".".join([*([prefix] if prefix else []), *map(str, place)])
-    if isinstance(cause, UserError) and cause.argument is not None:
+    if isinstance(cause, UserError):  # raised by __post_init__, which knows best
         return cause.within(dotted)
-    if isinstance(cause, ValueError):  # raised by __post_init__, which knows best
-        return UserError(_name_in_full(str(cause), dotted))
+    if isinstance(cause, ValueError):
+        return UserError(str(cause))
     if first["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
         name = ".".join([*([dotted] if dotted else []), str(first["loc"][-1])])
         if isinstance(given, list):
@@ -108,16 +107,6 @@ def _explain(errors: list[Any], values: Mapping[str, Any], prefix: str) -> UserE
     same = [error for error in errors if _locate(error["loc"], values)[0] == place]
     expected = list(dict.fromkeys(_expect(error) for error in same))
     return UserError(f"{dotted}: expected {' or '.join(expected)}, got {_show(given)}{_suggest(same, given)}")
-
-
-def _name_in_full(message: str, key: str) -> str:
-    """A message that begins with the end of `key`, where its settings stand, then begins with all of it."""
-    parts = key.split(".")
-    for index in range(len(parts)):
-        tail = ".".join(parts[index:])
-        if re.match(rf"{re.escape(tail)}(?!\w)", message):
-            return f"{key}{message.removeprefix(tail)}"
-    return message
 
 
 def _locate(loc: tuple[Any, ...], values: Any) -> tuple[tuple[Any, ...], Any]:

@@ -117,7 +117,7 @@ class Attention:
         batch = kwargs["batch"] if "batch" in kwargs else args[0]
         if batch.frames is None:
             given = "image tokens" if batch.contexts is None else "contexts"
-            raise UserError(f"probe.attention: there is none where {given} come from a cache; turn that off")
+            raise UserError(f"there is none where {given} come from a cache; turn that off", argument="attention")
         backbone = self.policy.backbone
         self._batch, self._rows, self._matrices, self._projection = batch, {}, {}, None
         self._action, _ = backbone.layout.ends(backbone.num_image_tokens, batch.text_mask[batch.pair_text])
@@ -193,10 +193,10 @@ def _resolve(layers: Sequence[int] | None, count: int) -> list[int]:
     wrong = [layer for layer in layers if not -count <= layer < count]
     if wrong:
         raise UserError(
-            f"probe.attention.layers: there is no layer {wrong[0]}, the text part has {count} layers; expected "
-            f"{-count} to {count - 1}"
+            f"there is no layer {wrong[0]}, the text part has {count} layers; expected {-count} to {count - 1}",
+            argument="attention.layers",
         )
     indices = [layer % count for layer in layers]
     if len(set(indices)) < len(indices):
-        raise UserError(f"probe.attention.layers names a layer twice, {list(layers)}; name each once")
+        raise UserError(f"names a layer twice, {list(layers)}; name each once", argument="attention.layers")
     return sorted(indices)

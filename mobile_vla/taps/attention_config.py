@@ -26,13 +26,11 @@ class AttentionConfig:
 
     def __post_init__(self):
         if self.episodes < 0 or self.frames < 1:
-            raise UserError(
-                f"probe.attention: expected episodes of at least 0 and frames of at least 1, got {self.episodes} and "
-                f"{self.frames}"
-            )
+            name, least = ("episodes", 0) if self.episodes < 0 else ("frames", 1)
+            raise UserError(f"must be at least {least}, got {getattr(self, name)}", argument=name)
         if self.layers is None:
             return
         if self.kind == "rollout":
-            raise UserError("probe.attention.layers: a rollout goes through all layers; leave layers out")
+            raise UserError("a rollout goes through all layers; leave layers out", argument="layers")
         if not self.layers or len(set(self.layers)) < len(self.layers):
-            raise UserError(f"probe.attention.layers must name layers, each once, got {list(self.layers)}")
+            raise UserError(f"must name layers, each once, got {list(self.layers)}", argument="layers")

@@ -75,7 +75,9 @@ class Captured:
         kept, self._batch, self._kept = self._kept, None, {}
         silent = [tap.name for tap in self.taps if tap.name not in kept]
         if silent:
-            raise UserError(f"probe.taps: {silent[0]} does not run when the policy runs; choose a module that does")
+            raise UserError(
+                f"{silent[0]} does not run when the policy runs; choose a module that does", argument="taps"
+            )
         places = (every_pair(batch) if places is None else places).to(batch.windows.device)
         frames = batch.pair_frame[places.pairs]
         index = {"frame": (frames,), "pair": (places.pairs,), "window": (places.windows, places.positions)}
@@ -102,7 +104,9 @@ class Captured:
             if tap.path == PROJECTION and batch.image_tokens is not None:
                 self._keep(tap, batch.image_tokens)
             elif given := _skips(tap, batch):
-                raise UserError(f"probe.taps: {tap.name} cannot be had where {given} come from a cache; turn that off")
+                raise UserError(
+                    f"{tap.name} cannot be had where {given} come from a cache; turn that off", argument="taps"
+                )
             elif tap.name == PIXELS:
                 self._keep(tap, shrink(batch.frames))
 
@@ -123,16 +127,17 @@ class Captured:
         if not self._running:
             return
         if tap.name in self._kept:
-            raise UserError(f"probe.taps: {tap.name} runs several times in one forward pass; tap what runs once")
+            raise UserError(f"{tap.name} runs several times in one forward pass; tap what runs once", argument="taps")
         assert self._batch is not None
         expected = _num_rows(self._batch)[tap.rows]
         if tuple(value.shape[: len(expected)]) != expected:
             raise UserError(
-                f"probe.taps: {tap.name} puts out {tuple(value.shape)}, not one row for each {tap.rows} "
-                f"{expected}; tap another module"
+                f"{tap.name} puts out {tuple(value.shape)}, not one row for each {tap.rows} "
+                f"{expected}; tap another module",
+                argument="taps",
             )
         if tap.reduction != "whole" and value.ndim != 3:
-            raise UserError(f"probe.taps: {tap.name} puts out {tuple(value.shape)}, no rows of tokens to reduce")
+            raise UserError(f"{tap.name} puts out {tuple(value.shape)}, no rows of tokens to reduce", argument="taps")
         self._kept[tap.name] = REDUCTIONS[tap.reduction](value, self._extent(tap, value))
 
     def _extent(self, tap: Tap, value: Tensor) -> Extent:

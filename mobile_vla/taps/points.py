@@ -88,9 +88,9 @@ def resolve_taps(policy: nn.Module, names: Sequence[str]) -> tuple[Tap, ...]:
     taps = tuple(_resolve(policy, name) for name in names)
     twice = [name for name, count in Counter(tap.name for tap in taps).items() if count > 1]
     if twice:
-        raise UserError(f"probe.taps names {twice[0]} twice; name each tap point once")
+        raise UserError(f"names {twice[0]} twice; name each tap point once", argument="taps")
     if not taps:
-        raise UserError(f"probe.taps is empty; name at least one of {', '.join(_known(policy))}")
+        raise UserError(f"is empty; name at least one of {', '.join(_known(policy))}", argument="taps")
     return taps
 
 
@@ -106,11 +106,12 @@ def _resolve(policy: nn.Module, name: str) -> Tap:
         own = _module(policy, spelled)
         allowed = ALLOWED[own.rows]
         if not colon:
-            raise UserError(f"probe.taps: {spelled} needs a reduction, as in {spelled}:{allowed[0]} ({_list(allowed)})")
+            example = f"{spelled}:{allowed[0]} ({_list(allowed)})"
+            raise UserError(f"{spelled} needs a reduction, as in {example}", argument="taps")
     if not colon or reduction == own.reduction:
         return own
     if reduction not in allowed:
-        raise UserError(f"probe.taps: {spelled} cannot be reduced by '{reduction}'; expected {_list(allowed)}")
+        raise UserError(f"{spelled} cannot be reduced by '{reduction}'; expected {_list(allowed)}", argument="taps")
     return Tap(name=name, path=own.path, rows=own.rows, reduction=reduction, reads=own.reads)
 
 
@@ -118,8 +119,9 @@ def _layer(policy: nn.Module, spelled: str, tower: str, index: int) -> Tap:
     count = _num_layers(policy, tower)
     if index >= count:
         raise UserError(
-            f"probe.taps: there is no {spelled}, the {tower} part has {count} layers; expected {tower}_layer_0 to "
-            f"{tower}_layer_{count - 1}"
+            f"there is no {spelled}, the {tower} part has {count} layers; expected {tower}_layer_0 to "
+            f"{tower}_layer_{count - 1}",
+            argument="taps",
         )
     rows, reduction = ("pair", "action_token") if tower == "text" else ("frame", "mean")
     return Tap(name=spelled, path=f"{LAYERS[tower]}.{index}", rows=rows, reduction=reduction)
@@ -136,17 +138,17 @@ def _module(policy: nn.Module, path: str) -> Tap:
     for part, rows in SIDES.items():
         if path == part or path.startswith(f"{part}."):
             return Tap(name=path, path=path, rows=rows, reduction="")
-    raise UserError(f"probe.taps: {path} cannot be tapped; expected a module within {_list(SIDES)}")
+    raise UserError(f"{path} cannot be tapped; expected a module within {_list(SIDES)}", argument="taps")
 
 
 def _unknown(policy: nn.Module, spelled: str) -> UserError:
     if "." in spelled:
         near = get_close_matches(spelled, [path for path, _ in policy.named_modules()], n=3, cutoff=0)
-        return UserError(f"probe.taps: the policy has no module '{spelled}'; the nearest are {', '.join(near)}")
+        return UserError(f"the policy has no module '{spelled}'; the nearest are {', '.join(near)}", argument="taps")
     known = sorted(_known(policy), key=lambda name: -SequenceMatcher(None, spelled, name).ratio())
     return UserError(
-        f"probe.taps: there is no tap point '{spelled}'; expected {', '.join(known)}, or a module as "
-        "<dotted path>:<reduction>"
+        f"there is no tap point '{spelled}'; expected {', '.join(known)}, or a module as <dotted path>:<reduction>",
+        argument="taps",
     )
 
 

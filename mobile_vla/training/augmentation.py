@@ -45,11 +45,11 @@ class AugmentationConfig:
     def __post_init__(self):
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation.{name} must lie in [0, 1], got {getattr(self, name)}")
+                raise UserError(f"must lie in [0, 1], got {getattr(self, name)}", argument=name)
         if not 0 <= self.crop < 1:
-            raise ValueError(f"augmentation.crop must lie in [0, 1), got {self.crop}")
+            raise UserError(f"must lie in [0, 1), got {self.crop}", argument="crop")
         if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"augmentation.hue must lie in [0, 0.5], got {self.hue}")
+            raise UserError(f"must lie in [0, 0.5], got {self.hue}", argument="hue")
 
     @property
     def is_on(self) -> bool:

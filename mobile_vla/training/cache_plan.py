@@ -47,7 +47,7 @@ class CacheConfig:
 
     def __post_init__(self):
         if not self.max_gb > 0:
-            raise UserError(f"cache.max_gb must be positive, got {self.max_gb:g}; cache.at=none keeps nothing")
+            raise UserError(f"must be positive, got {self.max_gb:g}; cache.at=none keeps nothing", argument="max_gb")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,11 @@ def plan_cache(
         return CachePlan(depth="frames")
     if config.at != "auto" and not frozen.reaches(config.at):
         deepest = "none" if frozen.depth == "frames" else frozen.depth
-        raise UserError(f"cache.at={config.at} would be wrong: {frozen.why}; the deepest here is cache.at={deepest}")
+        raise UserError(
+            f"would be wrong: {frozen.why}; the deepest here is cache.at={deepest}",
+            argument="cache.at",
+            value=config.at,
+        )
     asked = (config.at,) if config.at != "auto" else DEPTHS[DEPTHS.index(frozen.depth) : 0 : -1]
     notes = []
     for depth in asked:
@@ -116,7 +120,7 @@ def plan_cache(
             return CachePlan(depth=depth, wanted=wanted, num_bytes=num_bytes, folder=folder, notes=tuple(notes))
         line = f"{depth} are not kept: {say_bytes(num_bytes)}, {lacking}"
         if config.at != "auto":
-            raise UserError(f"cache.at={depth}: {line}")
+            raise UserError(line, argument="cache.at", value=depth)
         notes.append(line)
     return CachePlan(depth="frames", notes=tuple(notes))
 

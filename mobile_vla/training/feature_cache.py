@@ -72,8 +72,9 @@ def fill(
                 progress(f"computing {plan.depth} once", done, len(order))
     except OSError as error:
         raise UserError(
-            f"cache.dir: cannot write below {plan.folder} ({tell(error)}); set cache.dir to a folder with "
-            f"{say_bytes(plan.num_bytes)} of room, or cache.at=none"
+            f"cannot write below {plan.folder} ({tell(error)}); set cache.dir to a folder with "
+            f"{say_bytes(plan.num_bytes)} of room, or cache.at=none",
+            argument="cache.dir",
         ) from error
     return files
 

@@ -1,9 +1,9 @@
-"""One training, from a valid configuration to what it found: prepared first (nothing written), then run in a folder.
+"""One training that was found valid, run in a folder: from its policy to what it found.
 
-prepare   machine -> model source -> dataset -> split -> action space -> data module
-run       policy -> baselines -> fit -> best checkpoint -> evaluation with interventions -> findings
+policy -> baselines -> fit -> best checkpoint -> evaluation with interventions -> findings
 
-A run that was interrupted goes through the same: prepared on its own split, put where its last checkpoint stands.
+`opening.training` prepares it. A run that was interrupted goes through the same: prepared on its own split, put where
+its last checkpoint stands.
 """
 
 import sys
@@ -17,41 +17,37 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 
-from mobile_vla.checkpoints.files import LAST, find_resumable
-from mobile_vla.checkpoints.trained import action_space, check_fits, load_trained, metadata, read_checkpoint
+from mobile_vla.checkpoints.files import LAST
+from mobile_vla.checkpoints.trained import check_fits, load_trained, metadata, read_checkpoint
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch
 from mobile_vla.core.durable import remove_parts
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.assemble import WindowRequest
-from mobile_vla.data.catalog import find_files
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.data.dataset import Dataset, Progress, check_labels, fit_actions, open_dataset
+from mobile_vla.data.dataset import Dataset, Progress
 from mobile_vla.data.faults import append_faults, save_faults
 from mobile_vla.data.splits import Split, load_split, save_split
 from mobile_vla.display.loggers import CsvMetrics
 from mobile_vla.display.tensorboard import Board
-from mobile_vla.evaluation.findings import baseline_losses, find, plan_effects
+from mobile_vla.evaluation.findings import baseline_losses, find
 from mobile_vla.evaluation.metrics import EpisodeSums, label_names
-from mobile_vla.models.backbones.loading import Source, open_source
-from mobile_vla.models.backbones.tokenizer import Prompter
+from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.policy import Policy
-from mobile_vla.models.skeleton import build_skeleton
 from mobile_vla.runs.epoch_folders import FOLDER, remove_from
 from mobile_vla.runs.folder import record_machine
-from mobile_vla.runs.lock import RunLock, refuse_if_locked, remove_begun
+from mobile_vla.runs.lock import RunLock, remove_begun
 from mobile_vla.runs.search import CONFIG
-from mobile_vla.taps.points import resolve_taps
-from mobile_vla.training.cache_plan import CachePlan, describe_plan, find_usable, plan_cache
+from mobile_vla.training.cache_plan import CachePlan
 from mobile_vla.training.callbacks.checkpoint import RunCheckpoints
-from mobile_vla.training.callbacks.compiled import CompiledLayers, check_compiler
+from mobile_vla.training.callbacks.compiled import CompiledLayers
 from mobile_vla.training.callbacks.effects import EffectCurves
 from mobile_vla.training.callbacks.epoch_loss import EpochLoss
 from mobile_vla.training.callbacks.faults import FaultKeeper
 from mobile_vla.training.callbacks.figures import Figures
 from mobile_vla.training.callbacks.guard import StepGuard
 from mobile_vla.training.callbacks.memory import PeakMemory
-from mobile_vla.training.callbacks.probe import StoreContexts, describe_stored
+from mobile_vla.training.callbacks.probe import StoreContexts
 from mobile_vla.training.callbacks.progress import show_progress_of_training
 from mobile_vla.training.callbacks.reference import BaselineReference
 from mobile_vla.training.callbacks.stopping import StopAfterSteps, StopAfterTime, StopOnSignal, StopWithoutProgress
@@ -60,9 +56,8 @@ from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.feature_cache import fill
 from mobile_vla.training.module import PolicyModule
 from mobile_vla.training.position import Position
-from mobile_vla.training.resuming import check_resumable, find_split
-from mobile_vla.training.start import build_start, describe_start
-from mobile_vla.training.trainer import Machine, build_trainer, choose_machine
+from mobile_vla.training.start import build_start
+from mobile_vla.training.trainer import Machine, build_trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,84 +81,6 @@ class Training:
     resumed: Path | None
     cache: CachePlan
     notes: tuple[str, ...]
-
-    @classmethod
-    def prepare(
-        cls,
-        config: TrainConfig,
-        plain: Mapping[str, Any],
-        run_folder: Path | None = None,
-        progress: Progress | None = None,
-    ) -> "Training":
-        """Everything that can be wrong is found here; `UserError`, and nothing was written into any run folder.
-
-        With `run_folder` the training continues there, on the split that was stored with it.
-        """
-        machine = choose_machine(config.trainer)
-        if config.trainer.compile:
-            check_compiler(machine.accelerator)
-        if run_folder is not None and rank_zero_only.rank == 0:
-            refuse_if_locked(run_folder)
-        resumed, notes = (None, []) if run_folder is None else find_resumable(run_folder / "checkpoints")
-        for root in config.data.roots():
-            find_files(root)  # before a model is looked for, which may take a while on the hub
-        source = open_source(config.model)
-        if config.model.lora.has_adapters:
-            config.model.lora.text_layers(source.architecture.text_config.layers)  # refuses layers that are not there
-        dataset = open_dataset(config.data, source.preprocessing, progress)
-        check_labels(config.data, dataset)
-        split, lost = find_split(config, dataset, run_folder, notes)
-        actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
-        if resumed is None and config.start is not None:
-            notes += describe_start(Path(config.start).expanduser(), actions)
-        if resumed is not None:
-            known = read_checkpoint(resumed)
-            if lost:
-                actions = action_space(known["mobile_vla"])  # of all that the run began with
-            notes += check_resumable(known, plain, actions)
-        data = EpisodeDataModule(
-            config.data,
-            dataset,
-            split,
-            actions,
-            Prompter(source.tokenizer, config.model.prompt),
-            seed=config.seed,
-            accumulate=config.trainer.accumulate_grad_batches,
-            pin_memory=machine.accelerator == "gpu",
-        )
-        world = config.trainer.num_devices * config.trainer.num_nodes
-        for part in ("train", "validation"):
-            if (windows := data.plan(part).num_windows) < world:
-                raise UserError(f"{windows} {part} windows cannot be dealt to {world} devices; use fewer devices")
-        taps = ()
-        if config.callbacks.probe is not None:
-            skeleton = build_skeleton(config.model, config.data.chunk, len(actions.components))
-            notes += describe_stored(config.callbacks.probe, data, skeleton)
-            taps = resolve_taps(skeleton, config.callbacks.probe.taps)
-        usable = find_usable(config.model, source.architecture.text_config.layers, config.augmentation, taps)
-        cache = plan_cache(
-            config.cache,
-            usable,
-            source,
-            data,
-            lambda: plan_effects(data, "validation", data.episodes("train"))[0].interventions().values(),
-            machine.compute_dtype,
-        )
-        notes += describe_plan(cache, usable)
-        return cls(
-            config=config,
-            plain=plain,
-            machine=machine,
-            source=source,
-            dataset=dataset,
-            split=split,
-            actions=actions,
-            data=data,
-            continues=run_folder,
-            resumed=resumed,
-            cache=cache,
-            notes=tuple(notes),
-        )
 
     @property
     def has_begun(self) -> bool:

@@ -55,27 +55,29 @@ class TrainerConfig:
     def __post_init__(self):
         precision = PRECISIONS.get(self.precision, self.precision)
         if precision not in (*COMPUTE_DTYPES, "auto"):
-            raise UserError(f"trainer.precision must be one of {['auto', *COMPUTE_DTYPES]}, got '{self.precision}'")
+            raise UserError(f"must be one of {['auto', *COMPUTE_DTYPES]}, got '{self.precision}'", argument="precision")
         for name in ("max_epochs", "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
             if getattr(self, name) < 1:
-                raise UserError(f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"must be at least 1, got {getattr(self, name)}", argument=name)
 
         if self.num_devices < 1 or self.num_nodes < 1:
             raise UserError(
-                f"trainer.devices and trainer.num_nodes must be at least 1, got {self.devices}, {self.num_nodes}"
+                f"and num_nodes must be at least 1, got {self.devices}, {self.num_nodes}", argument="devices"
             )
         strategies = ["auto", *StrategyRegistry.available_strategies()]
         if self.strategy not in strategies:
-            raise UserError(f"trainer.strategy must be one of {strategies}, got '{self.strategy}'")
+            raise UserError(f"must be one of {strategies}, got '{self.strategy}'", argument="strategy")
         if self.max_time is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
-            raise UserError(f"trainer.max_time must be days:hours:minutes:seconds (00:08:00:00), got '{self.max_time}'")
+            raise UserError(
+                f"must be days:hours:minutes:seconds (00:08:00:00), got '{self.max_time}'", argument="max_time"
+            )
         for name in ("limit_train_batches", "limit_val_batches"):
             value = getattr(self, name)
             if value < 0 or (isinstance(value, float) and value > 1):
-                raise UserError(f"trainer.{name} must be a number of batches or a share up to 1.0, got {value}")
+                raise UserError(f"must be a number of batches or a share up to 1.0, got {value}", argument=name)
         if self.gradient_clip_val is not None and self.gradient_clip_val <= 0:
             raise UserError(
-                f"trainer.gradient_clip_val must be positive, or null for none, got {self.gradient_clip_val}"
+                f"must be positive, or null for none, got {self.gradient_clip_val}", argument="gradient_clip_val"
             )
 
     def num_steps(self, steps_per_epoch: int) -> int:
@@ -113,14 +115,22 @@ def choose_machine(config: TrainerConfig) -> Machine:
         accelerator = "gpu" if cuda else "mps" if mps else "cpu"
     if accelerator == "gpu" and not cuda:
         raise UserError(
-            "trainer.accelerator=gpu: no CUDA device is visible here (torch.cuda.is_available() is False); expected a "
-            "CUDA build of torch and a working driver; use trainer=cpu or trainer=auto"
+            "no CUDA device is visible here (torch.cuda.is_available() is False); expected a "
+            "CUDA build of torch and a working driver; use trainer=cpu or trainer=auto",
+            argument="trainer.accelerator",
+            value="gpu",
         )
     if accelerator == "mps" and not mps:
-        raise UserError("trainer.accelerator=mps: torch has no MPS device here; use trainer=cpu or trainer=auto")
+        raise UserError(
+            "torch has no MPS device here; use trainer=cpu or trainer=auto",
+            argument="trainer.accelerator",
+            value="mps",
+        )
     if accelerator == "gpu" and config.num_devices > torch.cuda.device_count():
         raise UserError(
-            f"trainer.devices={config.num_devices}, but {torch.cuda.device_count()} CUDA devices are visible"
+            f"only {torch.cuda.device_count()} CUDA devices are visible",
+            argument="trainer.devices",
+            value=config.num_devices,
         )
     precision = PRECISIONS.get(config.precision, config.precision)
     if precision == "auto":
@@ -128,11 +138,15 @@ def choose_machine(config: TrainerConfig) -> Machine:
         precision = "bf16-mixed" if bf16 else "32-true"
     if precision == "16-mixed" and accelerator != "gpu":
         raise UserError(
-            f"trainer.precision=16-mixed needs a GPU, got accelerator {accelerator} (Lightning would silently compute "
-            "in bf16); use trainer.precision=bf16-mixed or 32-true"
+            f"needs a GPU, got accelerator {accelerator} (Lightning would silently compute "
+            "in bf16); use trainer.precision=bf16-mixed or 32-true",
+            argument="trainer.precision",
+            value="16-mixed",
         )
     if precision != "32-true" and accelerator == "mps":
-        raise UserError(f"trainer.precision={precision}: MPS computes in float32 only; use trainer.precision=32-true")
+        raise UserError(
+            "MPS computes in float32 only; use trainer.precision=32-true", argument="trainer.precision", value=precision
+        )
     return Machine(accelerator, cast(Precision, precision))
 
 

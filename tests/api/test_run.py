@@ -17,7 +17,6 @@ from mobile_vla.api.policy import LoadedPolicy
 from mobile_vla.core.batch import Batch, PairId
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import SplitConfig
-from mobile_vla.jobs.command import Report
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.small_training import SMALL, run
 
@@ -39,7 +38,8 @@ def here(tmp_path_factory) -> SimpleNamespace:
         patch.setenv("HOME", str(folder))  # what is known of files is remembered below it
         trained = mv.train([*words, f"out={folder / 'run'}"])
         taps = f"probe.taps=[{','.join(TAPS)}]"
-        patch.setattr("mobile_vla.cli.probe._report", lambda *_: Report(payload={}))  # without pictures
+        patch.setattr("mobile_vla.probing.report.describe_probe", lambda *_: {})  # without pictures
+        patch.setattr("mobile_vla.cli.probe.rows_of_probe", lambda _: [])
         assert run("probe", f"run={trained.folder}", f"out={folder / 'probe'}", "probe.plan.kind=all", taps) == 0
         data = mv.open_dataset(episodes, split=SplitConfig(validation=0.2))
     return SimpleNamespace(
@@ -170,9 +170,9 @@ class TestLoad:
         [
             ("ran", {}, "^path: there is no such file or folder: .*did you mean 'run'"),
             ("run", {"device": "cuda:99"}, "^device='cuda:99': not available here"),
-            ("run", {"checkpoint": "bset"}, "^checkpoint=bset: no such file"),
+            ("run", {"checkpoint": "bset"}, "^checkpoint='bset': no such file"),
             ("run", {"settings": ["model=tiny"]}, "^settings=.*says itself"),
-            ("probe", {"checkpoint": "last"}, "^checkpoint=last: .*is no run's folder"),
+            ("probe", {"checkpoint": "last"}, "^checkpoint='last': .* is not the folder of a run"),
         ],
     )
     def test_mistakes_name_the_argument(self, here, path, wanted, message):

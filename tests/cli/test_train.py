@@ -12,7 +12,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mobile_vla.cli.train import FOLDERS, find_logdir
+from mobile_vla.api.training import FOLDERS
+from mobile_vla.cli.train import find_logdir
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli import small_training
 from tests.cli.small_training import SMALL

@@ -14,6 +14,7 @@ from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.opening.configuration import Configuration
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.trainer import TrainerConfig
@@ -63,7 +64,7 @@ def make_config(episodes: Path) -> Callable[..., TrainConfig]:
 @pytest.fixture(scope="session")
 def fresh(make_config) -> Callable[..., Case]:
     """A case as training begins with it."""
-    return lambda **settings: Case.untrained(make_config(**settings), with_data=True)
+    return lambda **settings: Case.of(Configuration.open(make_config(**settings)), with_data=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from mobile_vla.jobs.results import make_plain
 from mobile_vla.models.backbones.kosmos2 import Kosmos2Backbone
 from mobile_vla.models.backbones.layouts import Layout
 from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.opening.configuration import Configuration
 
 PROMPT = "go to the goal and then find it {instruction}"  # 8 tokens, and 5 of the first episode's instruction
 
@@ -41,7 +42,7 @@ def test_a_healthy_run_has_no_finding_and_is_left_as_it_was(healthy):
 @pytest.mark.parametrize("layout", ["robovlms", "kosmos2"])
 def test_an_untrained_model_has_no_finding_with_data_or_without(fresh, make_config, layout):
     assert names(fresh(layout=layout)) == []
-    assert names(Case.untrained(make_config(layout=layout, data={"root": "."}), with_data=False)) == []
+    assert names(Case.of(Configuration.open(make_config(layout=layout, data={"root": "."})), with_data=False)) == []
 
 
 @pytest.mark.parametrize("preset", ["none", "text", "full"])

@@ -42,7 +42,7 @@ def test_where_there_are_more_episodes_a_larger_share_is_named(shortage):
 
 def test_a_plan_that_takes_fewer_than_there_are(shortage):
     _, remedy = shortage(left=40, right=40, plan={"episodes": 10}, dealt={"train": 100, "validation": 80})
-    assert "probe.plan.episodes=40 takes more of the 80 that are there" in remedy
+    assert "plan.episodes=40 takes more of the 80 that are there" in remedy
     assert "recording" not in remedy
 
 

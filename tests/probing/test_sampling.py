@@ -218,7 +218,7 @@ class TestWhatIsTold:
         plan = make_plan(recorded(left=250, right=12), PlanConfig(minimum=20))
         assert taken(plan) == {"left": 88, "right": 12}
         assert plan.warnings[0] == "stratum direction=right has 12 episodes, 20 were asked for"
-        assert plan.warnings[1].endswith("probe.plan.balanced=true takes as many of each")
+        assert plan.warnings[1].endswith("plan.balanced=true takes as many of each")
 
     def test_too_few_in_all(self, recorded):
         plan = make_plan(recorded(left=20, right=16), PlanConfig())
@@ -228,7 +228,7 @@ class TestWhatIsTold:
     def test_a_maximum_that_allows_less_than_was_asked_for(self, recorded):
         plan = make_plan(recorded(left=50, right=50), PlanConfig(maximum=10))
         assert taken(plan) == {"left": 10, "right": 10}
-        assert plan.warnings == ("probe.plan.maximum=10 allows 20 of the 100 episodes",)
+        assert plan.warnings == ("plan.maximum=10 allows 20 of the 100 episodes",)
 
     def test_a_stratum_that_is_too_small_to_compare(self, recorded):
         plan = make_plan(recorded(left=12, right=4), PlanConfig(kind="all"))

@@ -27,7 +27,7 @@ def test_a_configuration_comes_back_as_it_was_saved(tmp_path):
 
     values = {**SAVED, "resolution": (1, 2), "path": Path("/a b"), "none": None, "text": "\\\\${x} 3", "number": "3"}
     write_config(values, tmp_path / "config.yaml")
-    raw = read_config(tmp_path / "config.yaml", "config=")
+    raw = read_config(tmp_path / "config.yaml", "config", "config.yaml")
     back = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)
     assert back == {**values, "resolution": [1, 2], "path": "/a b"}
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -91,11 +91,11 @@ def test_what_is_no_run_is_refused(refused, run_folder, tmp_path):
     assert "there is no such folder: did you mean 'x=1 (한글)'?" in refused(f"run={runs}/x=1 (한)")
     assert "does not exist either" in refused(f"run={tmp_path}/none/x")
     assert "is not a run: the folder holds no config.yaml" in refused(f"run={runs}")
-    assert "is a file: expected a run's folder" in refused(f"run={run_folder}/config.yaml")
+    assert "is a file: expected the folder of a run" in refused(f"run={run_folder}/config.yaml")
     assert "there is no such file: did you mean 'config.yaml'?" in refused(f"config={run_folder}/confg.yaml")
     assert "is a folder: expected a file" in refused(f"config={run_folder}")
     assert "give one of the two" in refused(f"run={run_folder}", f"config={run_folder}/config.yaml")
-    assert "given twice" in refused(f"run={run_folder}", "run=other")
+    assert "is given twice" in refused(f"run={run_folder}", "run=other")
     for text in ("a: [", "just text", "- 1\n- 2", ""):
         (tmp_path / "bad.yaml").write_text(text)
         assert "is not a configuration" in refused(f"config={tmp_path}/bad.yaml")

@@ -106,9 +106,9 @@ class Plan:
 
     def __post_init__(self):
         if self.n < 1:
-            raise UserError(f"probe.plan.n must be at least 1, got {self.n}")
+            raise UserError(f"must be at least 1, got {self.n}", argument="n")
         if self.n > 9:
-            raise UserError(f"probe.planning takes too long with {self.n}")
+            raise UserError(f"n planning takes too long with {self.n}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ class Training:
             "",
             "callbacks.probe.plan.n must be at least 1, got 0",
         ),
-        (Training, {"callbacks": {"probe": {"plan": {"n": 10}}}}, "", "probe.planning takes too long with 10"),
+        (Training, {"callbacks": {"probe": {"plan": {"n": 10}}}}, "", "n planning takes too long with 10"),
     ],
 )
 def test_settings_that_stand_elsewhere_are_told_in_full(kind, values, key, message):

@@ -210,8 +210,8 @@ def test_what_is_refused_leaves_everything_as_it_was(policy, batch):
         ({"kind": "rollout", "layers": (0,)}, "goes through all layers"),
         ({"layers": ()}, "must name layers"),
         ({"layers": (1, 1)}, "each once"),
-        ({"frames": 0}, "frames of at least 1"),
-        ({"episodes": -1}, "episodes of at least 0"),
+        ({"frames": 0}, "^frames must be at least 1"),
+        ({"episodes": -1}, "^episodes must be at least 0"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):

@@ -191,5 +191,5 @@ def test_a_tap_is_named_once(policy):
     assert [tap.name for tap in resolve_taps(policy, names)] == names
     with pytest.raises(UserError, match="names image_tokens twice"):
         resolve_taps(policy, ["image_tokens:mean", "context", "image_tokens"])
-    with pytest.raises(UserError, match=r"probe.taps is empty; name at least one of context"):
+    with pytest.raises(UserError, match=r"^taps is empty; name at least one of context"):
         resolve_taps(policy, [])

@@ -26,6 +26,7 @@ from mobile_vla.data.splits import SplitConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.opening.training import open_training
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.training.augmentation import AugmentationConfig
 from mobile_vla.training.cache_plan import CacheConfig
@@ -95,7 +96,7 @@ def plain_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def prepare(out: Path, config: TrainConfig) -> Training:
-    return Training.prepare(config, plain_of(config), out if (out / "config.yaml").exists() else None)
+    return open_training(config, plain_of(config), out if (out / "config.yaml").exists() else None)
 
 
 def train(out: Path, config: TrainConfig, *callbacks: Callback) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mobile_vla.core.errors import UserError
-from mobile_vla.opening.probe_subject import subject_of_run
 from mobile_vla.opening.stored_run import StoredRun
+from mobile_vla.opening.subject import open_subject
 from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig
 from tests.training.comparing import compare, read_scalars
 from tests.training.run_training import make_config, train
@@ -30,7 +30,7 @@ def test_it_holds_the_bits_of_a_probe_of_the_start(begun, tmp_path):
     store = stores(out)[NAME]
     assert (store.manifest.info.run["epoch"], store.manifest.info.run["step"]) == (0, 0)
     assert store.rows["predicted"].null_count == len(store) > 0
-    subject = subject_of_run(StoredRun.open(out, config, "start"), None)
+    subject = open_subject(StoredRun.open(out, config, "start"))
     wanted = ProbeConfig(taps=TAPS, plan=config.callbacks.probe.plan)
     probed = ContextProbe.prepare(wanted, subject, tmp_path).run(tmp_path).store
     assert content(store.folder) == content(probed.folder)

@@ -16,9 +16,9 @@ from mobile_vla.data.splits import SplitConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.opening.training import open_training
 from mobile_vla.training.config import CallbacksConfig, TrainConfig
 from mobile_vla.training.module import OptimizationConfig
-from mobile_vla.training.run import Training
 from mobile_vla.training.trainer import TrainerConfig
 
 
@@ -58,7 +58,7 @@ def config(lab, tmp_path_factory) -> TrainConfig:
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return Training.prepare(config, {"seed": 0}).run(out, lambda file: None), out
+    return open_training(config, {"seed": 0}).run(out, lambda file: None), out
 
 
 def test_every_number_has_its_denominator_and_its_neighbours(run):
@@ -98,4 +98,4 @@ def test_a_layer_that_does_not_exist_is_found_before_anything_is_written(config,
     """The decoder has one layer: a user's mistake, told before a run folder is made."""
     wrong = replace(config, model=replace(config.model, lora=AdapterConfig(layers=layers)))
     with pytest.raises(UserError, match=r"model\.lora\.layers"):
-        Training.prepare(wrong, {})
+        open_training(wrong, {})

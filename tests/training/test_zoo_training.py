@@ -13,9 +13,9 @@ from mobile_vla.data.splits import SplitConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import ModelConfig
+from mobile_vla.opening.training import open_training
 from mobile_vla.sources.opening import printable
 from mobile_vla.training.config import CallbacksConfig, LoggerConfig, TrainConfig
-from mobile_vla.training.run import Training
 from mobile_vla.training.trainer import TrainerConfig
 from tests.data.zoo import BROKEN, PATTERN, write_zoo
 
@@ -57,7 +57,7 @@ def test_the_weights_are_the_same_to_the_last_bit(configs, tmp_path):
     weights, losses, faults = {}, {}, {}
     for name, config in configs.items():
         (tmp_path / name).mkdir()
-        training = Training.prepare(config, {})
+        training = open_training(config, {})
         losses[name] = training.run(tmp_path / name, lambda file: None)["val_loss"]
         weights[name] = read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"]
         faults[name] = training.dataset.faults
@@ -77,4 +77,4 @@ def test_the_weights_are_the_same_to_the_last_bit(configs, tmp_path):
 def test_so_many_stop_a_training_before_it_begins(configs, change, message):
     config = configs["whole"]
     with pytest.raises(UserError, match=message):
-        Training.prepare(replace(config, data=replace(config.data, **change)), {})
+        open_training(replace(config, data=replace(config.data, **change)), {})

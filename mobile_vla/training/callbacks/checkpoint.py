@@ -40,11 +40,11 @@ class CheckpointConfig:
 
     def __post_init__(self):
         if self.save_top_k < -1:
-            raise ValueError(f"callbacks.checkpoint.save_top_k must be at least -1 (all), got {self.save_top_k}")
+            raise UserError(f"must be at least -1 (all), got {self.save_top_k}", argument="save_top_k")
         for name in ("every_n_minutes", "every_n_steps"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"callbacks.checkpoint.{name} must be positive, or null for never, got {value}")
+                raise UserError(f"must be positive, or null for never, got {value}", argument=name)
 
 
 class RunCheckpoints(Checkpoint):

@@ -68,8 +68,10 @@ def check_compiler(accelerator: str) -> None:
             torch.compile(_probe)(torch.ones(8, device=device, requires_grad=True)).backward()
     except Exception as error:  # a missing compiler, header or Triton each has its own kind
         raise UserError(
-            f"trainer.compile=true: torch.compile does not work here ({str(error).splitlines()[0]}); expected a C++ "
-            "compiler, and Triton on a GPU; install what is missing, or leave out trainer.compile"
+            f"torch.compile does not work here ({str(error).splitlines()[0]}); expected a C++ "
+            "compiler, and Triton on a GPU; install what is missing, or leave out trainer.compile",
+            argument="trainer.compile",
+            value=True,
         ) from error
     finally:
         log.setLevel(level)

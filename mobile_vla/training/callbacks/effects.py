@@ -33,7 +33,7 @@ class EffectsConfig:
 
     def __post_init__(self):
         if self.episodes < 0:
-            raise UserError(f"callbacks.effects.episodes must not be negative, got {self.episodes}; 0 follows none")
+            raise UserError(f"must not be negative, got {self.episodes}; 0 follows none", argument="episodes")
 
 
 class EffectCurves(Callback):

@@ -26,7 +26,7 @@ class GuardConfig:
 
     def __post_init__(self):
         if self.max_loss <= 0:
-            raise ValueError(f"callbacks.guard.max_loss must be positive, got {self.max_loss}")
+            raise UserError(f"must be positive, got {self.max_loss}", argument="max_loss")
 
 
 class StepGuard(Callback):

@@ -6,7 +6,6 @@ TensorBoard, and the newest one in the Projector; on request also of the policy 
 random.
 """
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +36,8 @@ from mobile_vla.probing.sampling import make_plan
 from mobile_vla.runs.epoch_folders import BEFORE, FOLDER, name_epoch
 from mobile_vla.taps.points import resolve_taps
 
+PLACE = "callbacks.probe"  # of these settings in a `TrainConfig`
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeCallbackConfig:
@@ -53,7 +54,7 @@ class ProbeCallbackConfig:
 
     def __post_init__(self):
         if self.every_n_epochs < 1:
-            raise UserError(f"callbacks.probe.every_n_epochs must be at least 1, got {self.every_n_epochs}")
+            raise UserError(f"must be at least 1, got {self.every_n_epochs}", argument="every_n_epochs")
 
 
 def describe_stored(config: ProbeCallbackConfig, data: EpisodeDataModule, skeleton: Policy) -> list[str]:
@@ -62,7 +63,7 @@ def describe_stored(config: ProbeCallbackConfig, data: EpisodeDataModule, skelet
     skeleton: the policy, which needs no weights to tell its tap points
     """
     episodes = data.episodes("validation")
-    with _told_as_typed():
+    with _naming_settings():
         resolve_taps(skeleton, config.taps)
         plan = make_plan(episodes, config.plan)
     covered = {(id, frame) for id, frames in plan.frames.items() for frame in frames}
@@ -71,7 +72,7 @@ def describe_stored(config: ProbeCallbackConfig, data: EpisodeDataModule, skelet
     first, *lines = plan.describe()
     often = "every validation" if config.every_n_epochs == 1 else f"every {config.every_n_epochs} epochs"
     cost = f"{further} windows more than validation runs" if further else "all in windows that validation runs anyway"
-    stored = [f"contexts are stored at {often}: {first}, {cost}", *map(_name_as_typed, lines)]
+    stored = [f"contexts are stored at {often}: {first}, {cost}", *lines]
     if config.before_training:
         stored.append(f"and before the first step, in {count_windows(plan, data.config.window)} windows of their own")
     return stored
@@ -97,7 +98,7 @@ class StoreContexts(Callback):
     ):
         self.config, self.policy, self.model, self.data = config, policy, model, data
         self.precision, self.folder, self.board, self.say = precision, folder / FOLDER, board, say
-        with _told_as_typed():
+        with _naming_settings():
             self.taps = resolve_taps(policy, config.taps)
             self.plan = make_plan(data.episodes("validation"), config.plan)
         self._wanted: WantedRows | None = None
@@ -109,7 +110,7 @@ class StoreContexts(Callback):
     def measure(self) -> None:
         """On the device that the policy is on."""
         dtype = None if self.config.dtype == "native" else self.config.dtype
-        with _told_as_typed():
+        with _naming_settings():
             self._wanted = WantedRows.of(self.policy, self.data, self.plan, self.taps, dtype)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -252,17 +253,13 @@ class StoreContexts(Callback):
             self._seconds += time.perf_counter() - begun
 
 
-def _name_as_typed(text: str) -> str:
-    """A probe's settings, as they are called among the callbacks."""
-    return re.sub(r"(?<![\w.])probe\.(?=taps|plan)", "callbacks.probe.", text)
-
-
 @contextmanager
-def _told_as_typed() -> Iterator[None]:
+def _naming_settings() -> Iterator[None]:
+    """Errors name the settings of this callback among those of a training."""
     try:
         yield
     except UserError as error:
-        raise UserError(_name_as_typed(str(error))) from error
+        raise error.within(PLACE) from None
 
 
 def _of_all_ranks(trainer: Trainer, rows: set[RowId]) -> list[set[RowId]]:

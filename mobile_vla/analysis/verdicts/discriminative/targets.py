@@ -109,10 +109,10 @@ def _refuse_unusable(sample: Sample, name: str) -> None:
         return
     known = ", ".join(sorted(sample.labels)) or "none"
     if name in sample.label_notes:
-        raise UserError(f"targets: {sample.label_notes[name]}; labels that can be asked for: {known}")
+        raise UserError(f"{sample.label_notes[name]}; labels that can be asked for: {known}", argument="targets")
     near = get_close_matches(name, list(sample.labels), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"targets: {name} is no label of the store; there are {known}{hint}")
+    raise UserError(f"{name} is no label of the store; there are {known}{hint}", argument="targets")
 
 
 def make_target(sample: Sample, name: str) -> Target:

@@ -1,21 +1,22 @@
-"""A policy's file from elsewhere, with what was typed about it: what `import` writes and `doctor` examines.
+"""A policy's file from elsewhere, with what its user says about it: what `import` writes and `doctor` examines.
 
-In: the words `path`, `load` and `trust`, all other settings, and the command line. Out: an `Import` that was found
-valid, with its configuration. What the file says of itself goes before what was composed, and what was typed before
-both; what only its user knows is asked for by name.
+In: the file, all settings, and which of them were given. Out: an `Import` that was found valid, with its configuration.
+What the file says of itself goes before what was composed, and what was given before both; what only its user knows is
+asked for by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
+from mobile_vla.settings.typed import build
+
+if TYPE_CHECKING:  # importing stored arrays needs no torch
     from mobile_vla.checkpoints.foreign import Foreign
     from mobile_vla.checkpoints.foreign_settings import Load
     from mobile_vla.opening.importing import Import
 
-WORDS = ("path", "load", "trust")
 MISSING_ROOT = "???"  # of an imported run: asked for by name when something is done with it
 
 
@@ -28,6 +29,9 @@ class ForeignConfig:
     trust: bool = False
 
 
+WORDS = tuple(ForeignConfig.__dataclass_fields__)  # settings beside those of the policy
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settled:
     """config: plain values;  sources: of each setting that matters its value, and where it came from."""
@@ -37,15 +41,16 @@ class Settled:
     sources: dict[str, dict[str, Any]]
 
 
-def settle_foreign(foreign: "Foreign", values: Mapping[str, Any], overrides: Sequence[str], load: "Load") -> Settled:
-    """values: the settings without `WORDS`;  overrides: as typed. `UserError` for what is missing or does not fit."""
+def settle_foreign(foreign: "Foreign", values: Mapping[str, Any], given: Collection[str], load: "Load") -> Settled:
+    """values: the settings without `WORDS`;  given: dotted names of those that the user gave.
+
+    `UserError` for what is missing or does not fit.
+    """
     from mobile_vla.checkpoints.foreign_settings import settle
     from mobile_vla.opening.importing import Import
-    from mobile_vla.settings.typed import build
     from mobile_vla.training.config import TrainConfig
 
-    typed = {text.lstrip("+").partition("=")[0] for text in overrides}
-    plain, sources = settle(foreign, values, typed, load)
+    plain, sources = settle(foreign, values, given, load)
     weights = Path(str(plain["model"]["weights"])).expanduser()
     if weights.exists():
         plain["model"]["weights"] = str(weights.absolute())
