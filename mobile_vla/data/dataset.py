@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mobile_vla.core.actions import ActionSpace, check_components
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.plural import plural
 from mobile_vla.core.preprocessing import Preprocessing
@@ -45,25 +46,25 @@ class DataConfig(WindowConfig):
     pack          keep frames, decoded and resized once, in `pack_dir` (what is known of each file is kept there too)
     """
 
-    root: str | tuple[str, ...]
-    pattern: str = "**/*.h5"
-    components: tuple[str, ...] = ("linear_x", "linear_y")
+    root: str | tuple[str, ...] = field(metadata=on_change(Change.NOTED))
+    pattern: str = field(default="**/*.h5", metadata=on_change(Change.NOTED))
+    components: tuple[str, ...] = field(default=("linear_x", "linear_y"), metadata=on_change(Change.MODEL))
     action_shift: int | tuple[int, ...] = 0
     step_s: float | tuple[float | None, ...] | None = None
     speed_scale: float | tuple[float | None, ...] | None = None
-    max_action: float = MAX_ACTION
-    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    faults: Literal["skip", "error"] = "skip"
-    max_fault_share: float = 0.2
+    max_action: float = field(default=MAX_ACTION, metadata=on_change(Change.NOTED))
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict, metadata=on_change(Change.MODEL))
+    faults: Literal["skip", "error"] = field(default="skip", metadata=on_change(Change.NOTED))
+    max_fault_share: float = field(default=0.2, metadata=on_change(Change.NOTED))
     instructions: InstructionConfig = field(default_factory=InstructionConfig)
-    labels: str | None = None
+    labels: str | None = field(default=None, metadata=on_change(Change.NOTED))
     instruction_label: str = "direction"
     split: SplitConfig = field(default_factory=SplitConfig)
-    batch_size: int = 8
+    batch_size: int = field(default=8, metadata=on_change(Change.STEP_SIZE))
     span: int = 4
-    num_workers: int = 0
-    pack: bool = True
-    pack_dir: str = "~/.cache/mobile_vla/frames"
+    num_workers: int = field(default=0, metadata=on_change(Change.SILENT))
+    pack: bool = field(default=True, metadata=on_change(Change.SILENT))
+    pack_dir: str = field(default="~/.cache/mobile_vla/frames", metadata=on_change(Change.SILENT))
 
     def __post_init__(self):
         super().__post_init__()

@@ -5,13 +5,14 @@ setting, the same in training and validation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.sources.schema import Episode
 
@@ -26,7 +27,7 @@ class WindowConfig:
     """
 
     window: int = 8
-    chunk: int = 10
+    chunk: int = field(default=10, metadata=on_change(Change.MODEL))
     stride: int = 1
     ends: Literal["pad", "drop"] = "pad"
 

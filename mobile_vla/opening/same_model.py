@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from mobile_vla.core.changes import Change, find_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.runs.settings import flatten
 from mobile_vla.training.config import TrainConfig
-
-AS_TRAINED = ("model.", "data.components", "data.bounds", "data.chunk")
-FREE = ("model.weights", "model.gradient_checkpointing")  # the base weights are known by their fingerprint
 
 
 def refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
@@ -22,8 +20,7 @@ def refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
     changed = [
         f"{name} ({before.get(name)} -> {now.get(name)})"
         for name in sorted(before.keys() | now.keys())
-        if name.startswith(AS_TRAINED)
-        and name not in FREE
+        if find_change(TrainConfig, name) is Change.MODEL
         and (name in before or name.startswith("data.bounds."))
         and before.get(name) != now.get(name)
     ]

@@ -1,6 +1,6 @@
 """What is looked into: a policy, trained or not, and episodes of which each knows whether it was trained on.
 
-Made by `opening.probe_subject`; its policy is built when all that is cheaper to check was found valid.
+Made by `opening.subject`; its policy is built when all that is cheaper to check was found valid.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.models.policy import ModelConfig
 from mobile_vla.training.augmentation import AugmentationConfig
@@ -48,14 +49,14 @@ class TrainConfig:
     start  a checkpoint of this package whose trained weights it begins with; None: fresh adapters and a fresh head
     """
 
-    data: DataConfig
-    model: ModelConfig
-    seed: int = 0
-    start: str | None = None
-    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    cache: CacheConfig = field(default_factory=CacheConfig)
+    data: DataConfig = field(metadata=on_change(Change.RUN))
+    model: ModelConfig = field(metadata=on_change(Change.MODEL))
+    seed: int = field(default=0, metadata=on_change(Change.RUN))
+    start: str | None = field(default=None, metadata=on_change(Change.RUN))
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig, metadata=on_change(Change.FROM_STEP))
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig, metadata=on_change(Change.FROM_STEP))
+    cache: CacheConfig = field(default_factory=CacheConfig, metadata=on_change(Change.SILENT))
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    doctor: DoctorConfig = field(default_factory=DoctorConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig, metadata=on_change(Change.SILENT))
+    logger: LoggerConfig = field(default_factory=LoggerConfig, metadata=on_change(Change.SILENT))
+    doctor: DoctorConfig = field(default_factory=DoctorConfig, metadata=on_change(Change.SILENT))

@@ -1,6 +1,6 @@
 """The LightningModule: step, loss, logging and optimizer. The model is a plain module that knows none of this."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from mobile_vla.checkpoints.trained import check_fits, trained_state
 from mobile_vla.core.batch import Batch
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.display.scalars import validation_scalars
 from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.evaluation.metrics import EpisodeSums
@@ -36,7 +37,7 @@ class OptimizationConfig:
     schedule: Schedule = "cosine"
     warmup_epochs: float = 0.1
     final_lr: float = 0.05
-    huber_delta: float = 1.0
+    huber_delta: float = field(default=1.0, metadata=on_change(Change.RUN))
 
     def __post_init__(self):
         for name in ("lr", "head_lr", "huber_delta"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from mobile_vla.checkpoints.trained import action_space
 from mobile_vla.core.actions import ActionSpace
+from mobile_vla.core.changes import Change, find_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import Dataset
 from mobile_vla.data.held_out import check_unchanged
@@ -13,23 +14,15 @@ from mobile_vla.data.splits import Split, load_split, make_split
 from mobile_vla.runs.settings import find_changes
 from mobile_vla.training.config import TrainConfig
 
-FIXED = ("model.", "data.", "seed", "start", "optimization.huber_delta")
-FREE = (  # a checkpoint fits whatever these are: base weights and episodes are known by their fingerprints
-    "data.root", "data.pattern", "data.labels", "data.batch_size", "data.num_workers", "data.pack", "data.pack_dir",
-    "data.faults", "data.max_fault_share", "data.max_action", "model.weights", "model.gradient_checkpointing",
-)  # fmt: skip
-STEP_SIZE = ("data.batch_size", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.num_nodes")
-SILENT = (
-    "data.num_workers", "data.pack", "data.pack_dir", "cache.", "callbacks.", "logger.", "doctor.",
-    "trainer.enable_progress_bar",
-)  # fmt: skip
+REFUSED = (Change.MODEL, Change.RUN)
 
 
 def check_resumable(checkpoint: Mapping[str, Any], plain: Mapping[str, Any], actions: ActionSpace) -> list[str]:
     """A line for each change that is allowed; `UserError` that names what was changed if the run would be another."""
     known = checkpoint["mobile_vla"]
     changes = find_changes(known["config"], plain)
-    refused = [line for name, line in changes.items() if name.startswith(FIXED) and name not in FREE]
+    means = {name: find_change(TrainConfig, name) for name in changes}
+    refused = [line for name, line in changes.items() if means[name] in REFUSED]
     if refused:
         more = f" and {len(refused) - 4} more" if len(refused) > 4 else ""
         raise UserError(
@@ -42,20 +35,22 @@ def check_resumable(checkpoint: Mapping[str, Any], plain: Mapping[str, Any], act
             "checkpoint's); restore the data, or start a new run with config=<run>/config.yaml"
         )
     step = checkpoint["position"]["step"]
-    return [f"{line}: {_meaning(name, plain, step)}" for name, line in changes.items() if not name.startswith(SILENT)]
+    return [
+        f"{line}: {_tell(means[name], plain, step)}"
+        for name, line in changes.items()
+        if means[name] is not Change.SILENT
+    ]
 
 
-def _meaning(name: str, plain: Mapping[str, Any], step: int) -> str:
-    """What a change of the setting does to the rest of the run."""
-    if name in STEP_SIZE:
+def _tell(change: Change, plain: Mapping[str, Any], step: int) -> str:
+    """What it does to the rest of the run."""
+    if change is Change.STEP_SIZE:
         return f"from step {step} on an optimizer step holds another number of windows, at the same learning rate"
-    if name in ("trainer.max_epochs", "trainer.max_steps"):
+    if change is Change.END:
         if plain["optimization"]["schedule"] == "cosine":
             return f"the cosine now ends there, so the learning rate jumps at step {step}"
         return "the learning rate stays what it is"
-    if name.startswith(("optimization.", "augmentation.")):
-        return f"holds from step {step} on"
-    return "holds from here on"
+    return f"holds from step {step} on" if change is Change.FROM_STEP else "holds from here on"
 
 
 def find_split(config: TrainConfig, dataset: Dataset, run_folder: Path | None, notes: list[str]) -> tuple[Split, int]:

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.training.checkpoint_io import VerifiedCheckpointIO
 
@@ -34,14 +35,14 @@ class TrainerConfig:
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    devices: int | tuple[int, ...] = 1
-    num_nodes: int = 1
+    devices: int | tuple[int, ...] = field(default=1, metadata=on_change(Change.STEP_SIZE))
+    num_nodes: int = field(default=1, metadata=on_change(Change.STEP_SIZE))
     strategy: str = "auto"
     precision: str = "auto"
-    max_epochs: int = 10
-    max_steps: int = -1
+    max_epochs: int = field(default=10, metadata=on_change(Change.END))
+    max_steps: int = field(default=-1, metadata=on_change(Change.END))
     max_time: str | None = None
-    accumulate_grad_batches: int = 1
+    accumulate_grad_batches: int = field(default=1, metadata=on_change(Change.STEP_SIZE))
     gradient_clip_val: float | None = 1.0
     check_val_every_n_epoch: int = 1
     limit_train_batches: int | float = 1.0
@@ -49,7 +50,7 @@ class TrainerConfig:
     num_sanity_val_steps: int = 0
     log_every_n_steps: int = 10
     deterministic: bool | Literal["warn"] = False
-    enable_progress_bar: bool = True
+    enable_progress_bar: bool = field(default=True, metadata=on_change(Change.SILENT))
     compile: bool = False
 
     def __post_init__(self):

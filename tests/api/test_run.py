@@ -2,21 +2,26 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import h5py
 import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 import mobile_vla as mv
 from mobile_vla.api.policy import LoadedPolicy
 from mobile_vla.core.batch import Batch, PairId
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import SplitConfig
+from mobile_vla.jobs.results import make_plain
+from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from tests.cli.small_training import SMALL, run
 
@@ -45,6 +50,7 @@ def here(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(
         folder=folder,
         episodes=episodes,
+        moved=shutil.copytree(episodes, folder / "moved"),
         words=words,
         run=trained,
         policy=mv.load(trained.folder),
@@ -143,6 +149,84 @@ class TestCapture:
         assert len(taps) == 0, "the block is over"
         with pytest.raises(UserError, match=r"^taps: there is no tap point 'kontext'; expected context"):
             here.policy.capture("kontext").__enter__()
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    monkeypatch.setattr("mobile_vla.api.probing.describe_probe", lambda *_: {})
+
+
+@pytest.mark.usefixtures("without_pictures")
+class TestProbe:
+    WANTED: ClassVar = {"plan": PlanConfig(kind="all"), "taps": TAPS}
+
+    def test_the_store_is_the_commands(self, here, tmp_path):
+        store = mv.probe(here.run, out=tmp_path / "probe", **self.WANTED)
+        assert store.manifest.info == here.store.manifest.info
+        for column in ("episode", "frame", "instruction", "variant", "part"):
+            assert store.column(column).tolist() == here.store.column(column).tolist()
+        assert np.array_equal(store.column("predicted"), here.store.column("predicted"))
+        for tap in TAPS:
+            assert np.array_equal(store[tap], here.store[tap]), tap
+        assert (tmp_path / "probe" / "probe.json").is_file()
+
+    def test_a_loaded_policy_is_probed_with_the_weights_that_it_has_now(self, here, tmp_path):
+        policy = mv.load(here.run.folder)
+        same = mv.probe(policy, out=tmp_path / "same", **self.WANTED)
+        assert np.array_equal(same["context"], here.store["context"])
+        with torch.no_grad():
+            policy.module.backbone.action_token.zero_()
+        changed = mv.probe(policy, out=tmp_path / "changed", **self.WANTED)
+        assert changed.manifest.info.fingerprints["trained"] != same.manifest.info.fingerprints["trained"]
+        assert not np.allclose(changed["context"], same["context"], atol=1e-4)
+
+    def test_a_checkpoint_without_its_run_is_probed_on_episodes_that_are_named(self, here, tmp_path):
+        store = mv.probe(here.policy.source, here.episodes, out=tmp_path / "probe", **self.WANTED)
+        assert set(store.episodes) == {recording.id for recording in here.data}
+        own = np.isin(store.episodes, here.store.episodes)
+        np.testing.assert_allclose(store["context"][own], here.store["context"], atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("wanted", "message"),
+        [
+            ({"taps": ["kontext"]}, "^taps: there is no tap point 'kontext'"),
+            ({"variants": ["swop"]}, "^variants: there is no 'swop'"),
+            ({"plan": PlanConfig(by=("colour",))}, "^plan.by: no episode has a label 'colour'"),
+            ({"before": "nowhere"}, "nowhere: no such folder"),
+            ({"episodes": "{moved}"}, "cannot be called held out, since the run was trained on them"),
+        ],
+    )
+    def test_mistakes_name_the_argument_and_nothing_is_written(self, here, tmp_path, wanted, message):
+        wanted = {name: here.moved if value == "{moved}" else value for name, value in wanted.items()}
+        with pytest.raises(UserError, match=message):
+            mv.probe(here.run, out=tmp_path / "probe", **wanted)
+        assert not (tmp_path / "probe").exists()
+
+
+class TestEvaluate:
+    TIMED = ("seconds", "windows_per_s", "data_wait_share", "schema", "version")
+
+    def test_the_findings_are_the_commands(self, here, tmp_path, monkeypatch):
+        for draw in ("horizon_figure", "chunk_figure", "frame_strip"):
+            monkeypatch.setattr(f"mobile_vla.opening.assessment.{draw}", lambda *_: Figure(figsize=(0.1, 0.1)))
+        assert run("eval", f"run={here.run.folder}", f"out={tmp_path / 'eval'}") == 0
+        told = json.loads((tmp_path / "eval" / "eval.json").read_text())
+        monkeypatch.chdir(tmp_path)
+        found = mv.evaluate(here.run)
+        plain = make_plain(found.found)
+        assert {name: plain[name] for name in plain if name not in self.TIMED} == {
+            name: told[name] for name in told if name not in self.TIMED
+        }
+        assert found.loss == pytest.approx(here.run.val_loss, rel=1e-5)
+        assert [file.name for file in tmp_path.iterdir()] == ["eval"], "nothing is written unasked"
+
+    def test_mistakes_name_the_argument(self, here):
+        with pytest.raises(UserError, match=r"^checkpoint='start': before training the head predicts at random"):
+            mv.evaluate(here.run, checkpoint="start")
+        with pytest.raises(UserError, match=r"^run='.*': there is no such folder"):
+            mv.evaluate(here.folder / "ran")
+        with pytest.raises(UserError, match=r"trained on them"):
+            mv.evaluate(here.run, episodes=here.moved)
 
 
 class TestLoad:

@@ -22,7 +22,7 @@ def test_names_are_parsed_before_anything_is_loaded():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["swop"], r"^probe\.variants: there is no 'swop' \(did you mean swap\?\); expected swap, paraphrase, empty, "),
+        (["swop"], r"^variants: there is no 'swop' \(did you mean swap\?\); expected swap, paraphrase, empty, "),
         (["own"], "there is no 'own'"),
         (["zzz"], r"there is no 'zzz'; expected .*donor, blank, mean, mask_tokens:<size>, subspace:<file\.npy>"),
         (["swap", "donor", "swap"], "names swap twice"),

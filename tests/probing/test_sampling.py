@@ -249,7 +249,7 @@ class TestWrong:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"episodes": 0}, "episodes and n must be at least 1"),
+            ({"episodes": 0}, "^episodes must be at least 1"),
             ({"progress": ()}, r"shares in \[0, 1\], at least one, got \[\]"),
             ({"progress": (0, 50)}, r"shares in \[0, 1\]"),
             ({"minimum": 5, "maximum": 4}, "minimum=5 and maximum=4"),
@@ -329,7 +329,7 @@ class TestOfAnotherStore:
             make_plan(recorded(left=3), config)
         with pytest.raises(UserError, match=r"1 episodes are shorter here \(first: left/003 has 9 frames, .* frame 9"):
             make_plan(recorded(num_frames=9, left=5), config)
-        with pytest.raises(UserError, match=r"probe.plan.of: .*no such folder"):
+        with pytest.raises(UserError, match=r"^plan.of: .*no such folder"):
             make_plan(recorded(left=3), PlanConfig(of=str(tmp_path / "nowhere")))
 
     def test_plans_of_before_still_open(self, recorded):

@@ -126,5 +126,5 @@ def test_a_new_episode_is_left_out_and_told(whole, moved):
 def test_the_names_of_the_settings():
     limits = TrainerConfig(max_time="00:08:00:00", max_steps=7)
     assert (limits.max_time, limits.max_steps) == ("00:08:00:00", 7)
-    with pytest.raises(UserError, match=r"trainer\.max_time must be days:hours:minutes:seconds"):
+    with pytest.raises(UserError, match=r"^max_time must be days:hours:minutes:seconds"):
         TrainerConfig(max_time="8 hours")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import Kosmos2Config, Kosmos2Model
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextTransformer
 
+from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.preprocessing import Preprocessing, PreprocessingName
 from mobile_vla.models.backbones import decoder
@@ -46,14 +47,14 @@ class BackboneConfig:
     gradient_checkpointing  recompute activations in the backward pass: less memory, a third more time
     """
 
-    weights: str
+    weights: str = field(metadata=on_change(Change.NOTED))
     architecture: dict[str, Any] = field(default_factory=dict)
     weights_seed: int = 0
     layout: str = "robovlms"
     prompt: str = "<grounding>An image of a robot {instruction}"
     preprocessing: PreprocessingName | None = None
     dropout: float = 0.0
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = field(default=False, metadata=on_change(Change.NOTED))
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
