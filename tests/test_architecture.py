@@ -98,3 +98,14 @@ def test_the_wheel_lists_every_package():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     there = {".".join(file.parent.relative_to(ROOT).parts) for file in PACKAGE.rglob("__init__.py")}
     assert listed == there | {"mobile_vla.conf"}
+
+
+def test_hydra_is_used_through_its_public_interface():
+    """Its sweepers are handed the user's callbacks in a class that it calls private: one name, in one file."""
+    private = {
+        (str(file.relative_to(PACKAGE)), name)
+        for file in FILES
+        for name in imports(file)
+        if name.split(".")[0] in ("hydra", "omegaconf") and any(part.startswith("_") for part in name.split("."))
+    }
+    assert len(private) <= 1, private

@@ -16,8 +16,7 @@ from mobile_vla.jobs.command import Command
 FLAGS = """\
   --cfg job             print the composed configuration and stop
   --multirun, -m        sweep: key=1,2 runs both, one after the other
-  --config-dir <folder> search configuration files there first
-  --info, --hydra-help  more about the composition"""
+  --config-dir <folder> search configuration files there too"""
 
 
 def format_overview(commands: Sequence[Command]) -> str:

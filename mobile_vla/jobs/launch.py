@@ -6,18 +6,14 @@ then an output folder. `sys.argv` stays as it was typed: Lightning starts other 
 """
 
 import argparse
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.errors import HydraException
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.errors import UserError
@@ -27,6 +23,7 @@ from mobile_vla.jobs.command import Command, SavedRun
 from mobile_vla.jobs.listener import Listener, Terminal
 from mobile_vla.jobs.output import name_run, take_default, take_out
 from mobile_vla.jobs.ranks import find_rank, is_one_of_several
+from mobile_vla.jobs.sweeping import expand, run_once, run_sweep
 from mobile_vla.jobs.task import Task, find_out
 from mobile_vla.settings.composing import check_words, compose_plain, settle
 from mobile_vla.settings.composition import Composition, explain
@@ -54,8 +51,6 @@ def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Lis
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shortens no traceback and exits nowhere
     flags = parse_flags(arguments)
-    if flags.shell_completion or flags.hydra_help:
-        return _ask_hydra(command, flags, conf)
     for argument in flags.overrides:
         check_form(argument)
     sweep = flags.multirun or any(text.upper() == "HYDRA.MODE=MULTIRUN" for text in flags.overrides)
@@ -72,13 +67,13 @@ def launch(command: Command, arguments: Sequence[str], conf: Path, listener: Lis
         if sweep:
             return _sweep(call, composition, check)
         overrides = check_words(check, typed)
-        if flags.cfg or flags.info:
+        if flags.cfg:
             return _show(call, composition, overrides)
         overrides += settle(overrides, "RUN")
         task = Task(
             command=command, typed=call.typed, saved=saved, others=others, listener=listener or Terminal(command.names)
         )
-        return composition.run(task, overrides)
+        return run_once(composition, task, overrides)
 
 
 def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, number: int) -> None:
@@ -87,8 +82,8 @@ def _check_number(command: Command, flags: argparse.Namespace, sweep: bool, numb
         raise UserError("missing setting 'run': give run=<a run's folder>")
     if number > 1 and not command.several:
         raise UserError(f"run= names {number} runs: {command.name} takes one")
-    if number > 1 and (sweep or flags.cfg or flags.info):
-        what = "--multirun" if sweep else "--cfg" if flags.cfg else "--info"
+    if number > 1 and (sweep or flags.cfg):
+        what = "--multirun" if sweep else "--cfg"
         raise UserError(f"{what} goes with one run, and run= names {number}: give one, run=<folder>")
 
 
@@ -106,46 +101,25 @@ def _compose_run(call: Call, saved: Saved, conf: Path) -> SavedRun:
 
 def _show(call: Call, composition: Composition, overrides: list[str]) -> int:
     flags = call.flags
-    overrides = overrides + settle(overrides, "RUN")
-    composed = composition.compose(overrides)
-    if flags.info:
-        with _keep_logging():
-            composition.hydra.show_info(flags.info, config_name=composition.name, overrides=overrides)
+    shown = composition.compose(overrides + settle(overrides, "RUN"))
+    HydraConfig.instance().set_config(shown)
+    with open_dict(shown):
+        for name in [*shown] if flags.cfg != "all" else []:
+            if (name == "hydra") != (flags.cfg == "hydra"):
+                del shown[name]
+    part = None if flags.package in (None, "_global_") else flags.package
+    found = shown if part is None else OmegaConf.select(shown, part)
+    if found is None:
+        raise UserError(f"--package={part}: the configuration has no such part")
+    if not OmegaConf.is_config(found):
+        print(found)
         return 0
-    if flags.package not in (None, "_global_") and OmegaConf.select(composed, flags.package) is None:
-        raise UserError(f"--package={flags.package}: the configuration has no such part")
-    try:
-        composition.hydra.show_cfg(composition.name, overrides, flags.cfg, flags.package, flags.resolve)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from error
-    return 0
-
-
-@contextmanager
-def _keep_logging() -> Iterator[None]:
-    """Undo what Hydra does to the root logger in order to print."""
-    root, noisy = logging.getLogger(), logging.raiseExceptions
-    handlers, level = list(root.handlers), root.level
-    logging.raiseExceptions = False  # a closed stdout is no fault
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.raiseExceptions = noisy
-
-
-def _ask_hydra(command: Command, flags: argparse.Namespace, conf: Path) -> int:
-    from hydra._internal.utils import get_args_parser
-
-    with Composition(conf, command.name, flags.config_dir) as composition:
-        if flags.hydra_help:
-            composition.hydra.hydra_help(None, get_args_parser(), flags)
-        else:
-            try:
-                composition.hydra.shell_completion(command.name, flags.overrides)
-            except ValueError as error:
-                raise UserError(str(error)) from error
+    if flags.resolve:
+        try:
+            OmegaConf.resolve(found)
+        except OmegaConfBaseException as error:
+            raise explain(error) from error
+    print("" if part is None else f"# @package {part}\n", OmegaConf.to_yaml(found), sep="", end="")
     return 0
 
 
@@ -154,7 +128,7 @@ def _sweep(call: Call, composition: Composition, check: OverrideCheck) -> int:
         for text in call.typed:
             if text.startswith(f"{key}=") and any(o.is_sweep_override() for o in composition.parse([text])):
                 raise UserError(f"{text}: a sweep has one {key}; each of its jobs gets a folder inside it")
-    swept = _expand(call, composition)
+    swept = expand(composition.parse(call.typed))
     for job in swept:
         check.check(job)
     first = composition.compose(
@@ -173,21 +147,7 @@ def _run_jobs(call: Call, composition: Composition, check: OverrideCheck, swept:
         command=call.command, typed=call.typed, saved=call.saved, parent=parent, listener=Terminal(call.command.names)
     )
     overrides = [*check.add_to_tables(call.typed, swept[0]), *settle(call.typed, "MULTIRUN", parent)]
-    try:
-        returned = composition.hydra.multirun(composition.name, task, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from error
-    return task.conclude(_flatten(returned))
-
-
-def _expand(call: Call, composition: Composition) -> list[list[str]]:
-    """The overrides of each job, as Hydra's own sweeper deals them out; another sweeper's are not foreseen."""
-    parsed = composition.parse(call.typed)
-    own = [override for override in parsed if not override.is_hydra_override()]
-    hydra = [str(override.input_line) for override in parsed if override.is_hydra_override()]
-    if any(override.value_type is not None and "INTERVAL" in override.value_type.name for override in own):
-        return [[*hydra, *(str(o.input_line) for o in own if not o.is_sweep_override())]]
-    return [[*hydra, *job] for batch in BasicSweeper.split_arguments(own, None) for job in batch]
+    return task.conclude(run_sweep(composition, task, overrides))
 
 
 def _take_parent(call: Call, composed: DictConfig) -> Claim | Path:
@@ -200,9 +160,3 @@ def _take_parent(call: Call, composed: DictConfig) -> Claim | Path:
         chosen = make_file_name(str(name)) if name else f"sweep_{name_run(call.typed)}"
         return take_default(call.command.name, chosen)
     return take_out(out) if find_rank() == 0 else out
-
-
-def _flatten(returned: Any) -> list[Any]:
-    if isinstance(returned, list | tuple):
-        return [leaf for part in returned for leaf in _flatten(part)]
-    return [returned.return_value] if hasattr(returned, "return_value") else []

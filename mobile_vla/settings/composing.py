@@ -14,7 +14,8 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.settings.composition import Composition
 from mobile_vla.settings.conf_folder import find_conf_folder
 from mobile_vla.settings.literal import quote
-from mobile_vla.settings.overrides import OverrideCheck, list_missing, quote_literal
+from mobile_vla.settings.overrides import OverrideCheck, quote_literal
+from mobile_vla.settings.tree import list_missing, make_tree
 
 OUTPUT = ("out", "name")  # words of every command: where its results go
 
@@ -59,7 +60,7 @@ def settle(overrides: Sequence[str], mode: str, parent: Path | None = None) -> l
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
     """Plain values; a UserError for a mandatory setting without one, and for an interpolation to nowhere."""
-    missing = list_missing(composed)
+    missing = list_missing(make_tree(composed))
     if missing:
         raise UserError(f"missing setting '{missing[0]}': give {missing[0]}=<value>")
     try:

@@ -4,21 +4,21 @@ In: the folder of configuration files, the primary configuration's name, overrid
 which go no further than this package. Nothing is written, no directory is changed, no logging is set up.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,20 +29,31 @@ from mobile_vla.settings.literal import quote
 SAVED = "__saved__"  # the primary configuration's name where a run's saved configuration stands in for the groups
 
 
+class UsersFolder(SearchPathPlugin):
+    """The folder of `--config-dir`, which is searched too."""
+
+    folder: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            anchor = SearchPathQuery(provider="schema")
+            search_path.prepend(provider="command-line", path=f"file://{self.folder}", anchor=anchor)
+
+
 class Composition:
     """One command's configuration files. A context manager: Hydra's global state lives as long as the block."""
 
     def __init__(self, conf: Path, name: str, extra: Path | None = None):
-        """`extra` is a folder that is searched before `conf` (`--config-dir`)."""
+        """extra: a folder of the user's with further configuration files"""
         self.name = name
-        version.setbase("1.3")
-        search = create_config_search_path(str(conf))
-        if extra is not None:
-            search.prepend(provider="command-line", path=f"file://{extra}", anchor=SearchPathQuery(provider="schema"))
-        self.hydra = Hydra.create_main_hydra2(task_name=name, config_search_path=search)
+        Plugins.instance().register(UsersFolder)
+        UsersFolder.folder = extra
+        self._hydra = initialize_config_dir(str(conf), job_name=name, version_base="1.3")
+        self.loader = GlobalHydra.instance().config_loader()
         if not self.has_config(name):
-            GlobalHydra.instance().clear()
-            raise UserError(f"no configuration '{name}.yaml' in {' or '.join(self.folders())}")
+            folders = [one.path for one in self.loader.get_sources() if one.provider in ("command-line", "main")]
+            self.close()
+            raise UserError(f"no configuration '{name}.yaml' in {' or '.join(folders)}")
 
     def __enter__(self) -> "Composition":
         return self
@@ -50,29 +61,24 @@ class Composition:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        GlobalHydra.instance().clear()
+        self.close()
 
-    def folders(self) -> list[str]:
-        """Where configuration files are searched, Hydra's own aside."""
-        sources = self.hydra.config_loader.get_sources()
-        return [source.path for source in sources if source.provider in ("command-line", "main")]
+    def close(self) -> None:
+        self._hydra.__exit__(None, None, None)
+        UsersFolder.folder = None
 
     def has_config(self, path: str) -> bool:
         """True where `<path>.yaml` exists."""
-        return self.hydra.config_loader.repository.config_exists(path)  # type: ignore[attr-defined]
+        group, _, name = path.rpartition("/")
+        return name in self.loader.get_group_options(group)
 
     def is_group(self, key: str) -> bool:
         """True where the key names a folder of options."""
-        return bool(key) and self.hydra.config_loader.repository.group_exists(key)  # type: ignore[attr-defined]
+        return bool(key) and bool(self.loader.get_group_options(key, results_filter=None))
 
     def list_options(self, group: str) -> list[str]:
         """The options of a group."""
-        return sorted(self.hydra.config_loader.get_group_options(group, ObjectType.CONFIG))
-
-    def list_groups(self) -> list[str]:
-        """Every group that has options, Hydra's own aside."""
-        groups = self.hydra.list_all_config_groups()
-        return [group for group in groups if group != "hydra" and not group.startswith("hydra/")]
+        return sorted(self.loader.get_group_options(group, ObjectType.CONFIG))
 
     def use_saved(self, values: dict[str, Any], fill_groups: bool) -> None:
         """Put a saved configuration in the place of the primary one.
@@ -99,7 +105,7 @@ class Composition:
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
         """The overrides in Hydra's grammar; a UserError names the one that is not in it."""
-        parser = OverridesParser.create(config_loader=self.hydra.config_loader)
+        parser = OverridesParser.create(config_loader=self.loader)
         parsed = []
         for override in overrides:
             try:
@@ -115,17 +121,7 @@ class Composition:
     def compose(self, overrides: list[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """The composed configuration, Hydra's own node included; what Hydra refuses is a UserError."""
         try:
-            return self.hydra.compose_config(self.name, overrides, run_mode=mode)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise explain(error) from error
-
-    def run(self, task: Callable[[DictConfig], Any], overrides: list[str]) -> Any:
-        """What the task returns for the composed configuration; what Hydra refuses is a UserError, as in `compose`.
-
-        The task raises nothing (see `Task`): whatever is raised here comes from composing.
-        """
-        try:
-            return self.hydra.run(self.name, task, overrides).return_value
+            return self.loader.load_configuration(self.name, overrides, mode)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise explain(error) from error
 
@@ -140,9 +136,11 @@ def explain(error: Exception) -> UserError:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = []
+    return " ".join(filter(None, _tell(error)))
+
+
+def _tell(error: BaseException) -> Iterator[str]:
     for line in str(error).splitlines():
         if line.lstrip().startswith(("See https", "Config search path", "full_key", "object_type", "Search path")):
-            break
-        lines.append(line.strip())
-    return " ".join(filter(None, lines))
+            return
+        yield line.strip()

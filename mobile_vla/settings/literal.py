@@ -9,15 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.grammar.functions import Functions
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 
-# Without functions, `name(x)` is no value of the grammar, and so a literal.
-_PARSER = OverridesParser(functions=Functions())
+_PARSER = OverridesParser.create()
+_PARSER.functions.definitions.clear()  # without functions `name(x)` is no value of the grammar, and so a literal
 _PLAIN_ELEMENT = r"[^,\[\]{}'\"]+"  # neither quoted nor nested
 _PLAIN_LIST = re.compile(r"\[[^\[\]{}'\"]*\]")  # of such elements
 

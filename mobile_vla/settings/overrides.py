@@ -6,17 +6,17 @@ mapping.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.nearest import find_nearest, suggest
 from mobile_vla.settings.composition import Composition
 from mobile_vla.settings.literal import quote_where_needed
+from mobile_vla.settings.tree import Tree, find_node, is_in_table, is_table, list_keys, list_missing, make_tree
 
 _KEY = re.compile(r"(?P<prefix>~|\+{0,2})(?P<key>[^=\s~+@][^=@]*)(?:@[^=]*)?")
 
@@ -42,7 +42,7 @@ class OverrideCheck:
         """`words` are settings that the command line itself reads; a misspelled one gets the right one too."""
         self.composition = composition
         self.words = tuple(words)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], Tree] = {}
 
     def check(self, overrides: Sequence[str]) -> None:
         """A UserError for the first of one job's overrides that has no place in its configuration."""
@@ -66,7 +66,7 @@ class OverrideCheck:
             opened.append(f"++{text}" if fills else text)
         return opened
 
-    def _read(self, overrides: Sequence[str]) -> tuple[list[Override], DictConfig]:
+    def _read(self, overrides: Sequence[str]) -> tuple[list[Override], Tree]:
         """The overrides in Hydra's grammar, and what their choices of groups compose to."""
         for argument in overrides:  # the form of keys first: the parser below blames the value
             self._check_key_form(argument)
@@ -86,11 +86,11 @@ class OverrideCheck:
         key = match["key"] if match else argument
         raise UserError(f"unknown setting '{key}'{self._suggest(key, self._compose(()))}")
 
-    def _compose(self, choices: tuple[str, ...]) -> DictConfig:
+    def _compose(self, choices: tuple[str, ...]) -> Tree:
         """What these choices of groups compose to, before any single setting; mandatory settings may be missing."""
         if choices not in self._composed:
             try:
-                self._composed[choices] = self.composition.compose(list(choices))
+                self._composed[choices] = make_tree(self.composition.compose(list(choices)))
             except UserError as error:
                 raise self._explain_choice(error) from error
         return self._composed[choices]
@@ -102,13 +102,14 @@ class OverrideCheck:
             return UserError(f"missing choice of '{must[1]}': give {must[1]}=<one of {', '.join(options)}>")
         unused = re.search(r"Could not (?:override|delete) '([^'=]+)[^']*'\.", str(error))
         if unused:
-            known = self._list_choices(self.composition.compose([], RunMode.MULTIRUN))
+            known = self._list_choices(make_tree(self.composition.compose([], RunMode.MULTIRUN)))
             listed = f" (it has {', '.join(known)})" if known else " (it has none)"
             return UserError(f"'{unused[1]}' is no group of this command{suggest(unused[1], known)}{listed}")
         return error
 
-    def _list_choices(self, composed: DictConfig) -> list[str]:
-        return sorted(str(key) for key in composed.hydra.runtime.choices if not str(key).startswith("hydra/"))
+    def _list_choices(self, composed: Tree) -> list[str]:
+        choices = composed["hydra"]["runtime"]["choices"]
+        return sorted(key for key in choices if not key.startswith("hydra/"))
 
     def _check_choice(self, override: Override) -> None:
         group = override.key_or_group
@@ -129,15 +130,15 @@ class OverrideCheck:
 
     def _refuse_group(self, group: str) -> UserError:
         dotted = group.replace("/", ".")
-        node = OmegaConf.select(self._compose(()), dotted, throw_on_missing=False)
-        keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        node = find_node(self._compose(()), dotted)[1]
+        keys = [*node] if isinstance(node, dict) else []
         form = f"{dotted}.{keys[0]}=..." if keys else f"{dotted}.<setting>=..."
         listed = f" ('{dotted}' has {', '.join(keys)})" if keys else ""
         return UserError(
             f"'{group}' is a group, and a saved configuration takes single settings only: write {form}{listed}"
         )
 
-    def _check_setting(self, override: Override, composed: DictConfig) -> None:
+    def _check_setting(self, override: Override, composed: Tree) -> None:
         key = override.key_or_group
         if override.is_add() or override.is_force_add():
             if "/" in key:
@@ -149,7 +150,7 @@ class OverrideCheck:
             raise self._unknown(key, composed)
         self._check_place(key, override, override.value(), composed)
 
-    def _check_place(self, key: str, override: Override, value: Any, composed: DictConfig) -> None:
+    def _check_place(self, key: str, override: Override, value: Any, composed: Tree) -> None:
         found, node = find_node(composed, key)
         if is_in_table(composed, key) or (is_table(composed, key) and isinstance(value, dict)):
             return
@@ -157,10 +158,10 @@ class OverrideCheck:
             raise self._unknown(key, composed)
         if override.is_delete():
             return
-        if isinstance(value, dict) and OmegaConf.is_dict(node):
+        if isinstance(value, dict) and isinstance(node, dict):
             for name, part in value.items():
                 self._check_place(f"{key}.{name}", override, part, composed)
-        elif OmegaConf.is_dict(node) and value is not None:
+        elif isinstance(node, dict) and value is not None:
             group = key.replace(".", "/")
             if self.composition.is_group(group) and not self.composition.is_saved:
                 options = ", ".join(self.composition.list_options(group))
@@ -168,7 +169,7 @@ class OverrideCheck:
                     f"'{key}' holds several settings: to choose one of its options, write {group}={value} "
                     f"(there are {options})"
                 )
-            raise UserError(f"'{key}' holds several settings, not one value: it has {', '.join(map(str, node))}")
+            raise UserError(f"'{key}' holds several settings, not one value: it has {', '.join(node)}")
         elif isinstance(value, str) and isinstance(node, int | float) and override.input_line is not None:
             self._check_sweep(key, override.input_line, value, node)
 
@@ -178,14 +179,14 @@ class OverrideCheck:
         if not typed_as_text and re.fullmatch(r"[^,]+(,[^,]+)+|(range|choice|interval|glob)\(.*\)", value):
             raise UserError(f"{key}={value}: expected one value like {default}; to sweep over several, add --multirun")
 
-    def _unknown(self, key: str, composed: DictConfig) -> UserError:
+    def _unknown(self, key: str, composed: Tree) -> UserError:
         return UserError(f"unknown setting '{key}'{self._suggest(key, composed)}")
 
-    def _suggest(self, key: str, composed: DictConfig) -> str:
+    def _suggest(self, key: str, composed: Tree) -> str:
         group = key.replace(".", "/")
         if "." in key and self.composition.is_group(group) and not self.composition.is_saved:
             return f": did you mean the group '{group}' (one of {', '.join(self.composition.list_options(group))})?"
-        known = [*list_keys(composed, hydra=key.startswith("hydra"))]
+        known = [name for name, _ in list_keys(composed, hydra=key.startswith("hydra"))]
         if not self.composition.is_saved:
             known += self._list_choices(composed)
         parent = key
@@ -195,72 +196,14 @@ class OverrideCheck:
         while "." in parent:  # the settings beside it, where its mapping exists
             parent = parent.rpartition(".")[0]
             found, node = find_node(composed, parent)
-            if found and OmegaConf.is_dict(node) and len(node) == 0:
+            if found and isinstance(node, dict) and len(node) == 0:
                 return ": names are made of letters (a to z), digits, '_' and '-'"
-            if found and OmegaConf.is_dict(node):
-                return f": '{parent}' has {', '.join(map(str, node))}"
-        return f": there are {', '.join(str(name) for name in composed if name != 'hydra')}"
+            if found and isinstance(node, dict):
+                return f": '{parent}' has {', '.join(node)}"
+        return f": there are {', '.join(name for name in composed if name != 'hydra')}"
 
-    def _check_missing(self, parsed: Sequence[Override], composed: DictConfig) -> None:
+    def _check_missing(self, parsed: Sequence[Override], composed: Tree) -> None:
         given = [override.key_or_group for override in parsed]
         for key in list_missing(composed):
             if not any(key == name or key.startswith(f"{name}.") for name in given):
                 raise UserError(f"missing setting '{key}': give {key}=<value>")
-
-
-def find_node(composed: DictConfig, key: str) -> tuple[bool, Any]:
-    """Whether the dotted key is in the configuration, and what is there (interpolations are not resolved)."""
-    node: Any = composed
-    for part in key.split("."):
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            if part not in node._content:  # type: ignore[operator]
-                return False, None
-            node = node._get_node(part)
-        elif OmegaConf.is_list(node) and part.isdigit() and int(part) < len(node):
-            node = node._get_node(int(part))
-        else:
-            # Below null or an interpolation Hydra decides: `optimizer: ${model.optimizer}` has keys of its own.
-            return bool(getattr(node, "_is_interpolation", lambda: False)()), None
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
-        return True, node
-    return True, None if OmegaConf.is_config(node) else node._value()
-
-
-def is_table(composed: DictConfig, key: str) -> bool:
-    """True where the key is a mapping that is empty."""
-    node = find_node(composed, key)[1]
-    return isinstance(node, DictConfig) and not node._is_missing() and len(node) == 0
-
-
-def is_in_table(composed: DictConfig, key: str) -> bool:
-    """True where the key lies below a mapping that is empty."""
-    parts = key.split(".")
-    return any(is_table(composed, ".".join(parts[:length])) for length in range(1, len(parts)))
-
-
-def list_keys(composed: DictConfig, hydra: bool = False) -> Iterator[str]:
-    """Every dotted key, mappings included; Hydra's own only where they are meant."""
-    pending: list[tuple[str, DictConfig]] = [("", composed)]
-    while pending:
-        prefix, node = pending.pop()
-        if node._is_none() or node._is_missing() or node._is_interpolation():
-            continue
-        for name in node:
-            if prefix == "" and (name == "hydra") != hydra:
-                continue
-            yield f"{prefix}{name}"
-            child = node._get_node(name)
-            if isinstance(child, DictConfig):
-                pending.append((f"{prefix}{name}.", child))
-
-
-def list_missing(composed: DictConfig) -> list[str]:
-    """The dotted keys of mandatory settings (`???`) without a value. Interpolations are not followed."""
-    missing = []
-    for key in list_keys(composed):
-        parent, _, name = key.rpartition(".")
-        node = find_node(composed, parent)[1] if parent else composed
-        child = node._get_node(name)
-        if child is not None and child._is_missing():
-            missing.append(key)
-    return missing

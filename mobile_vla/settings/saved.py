@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from mobile_vla.core.durable import write_text
@@ -108,9 +107,10 @@ def read_run(text: str) -> Saved:
 def read_config(file: Path, argument: str, value: str) -> dict[str, Any]:
     """The values of a saved configuration, not yet resolved; argument, value: how it was named, for errors."""
     try:
-        # Not OmegaConf.load, which makes settings of a mere word.
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=get_yaml_loader())
-        OmegaConf.create(values)
+        text = file.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        if isinstance(values, dict):  # OmegaConf makes settings of a mere word, too
+            values = OmegaConf.to_container(OmegaConf.create(text))
     except FileNotFoundError:
         raise UserError(f"there is no such file{suggest_neighbour(file)}", argument=argument, value=value) from None
     except OSError as error:

@@ -177,7 +177,7 @@ def test_several_folders_and_a_run_itself(tmp_path: Path, capsys):
     [
         ("runs=nothing", "runs=nothing: there is no such folder; give"),
         ("runs=empti", "runs=empti: there is no such folder: did you mean 'empty'?"),
-        ("runs=file", "runs=file: is a file"),
+        ("runs=file", "runs=file is a file"),
         ("runs=empty", "runs=empty: no run below it"),
         ("runs=empty,other", "several folders are a list: [empty,other]"),
         ("sort=best", "sort: expected one of"),

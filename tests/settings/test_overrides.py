@@ -105,6 +105,6 @@ def test_hydras_flags_work(bench, capsys, tmp_path):
     (extra / "mine.yaml").write_text("name: mine\n")
     assert bench.run("--config-dir", str(extra.parent), "model=mine", "--cfg", "job", "-p", "model") == 0
     assert "name: mine" in capsys.readouterr().out
-    assert bench.run("--info", "defaults") == 0
-    assert "model/lora" in capsys.readouterr().out
+    assert bench.run("--cfg", "hydra", "-p", "hydra.runtime.choices") == 0
+    assert "model/lora: text" in capsys.readouterr().out
     assert bench.prepared == []
