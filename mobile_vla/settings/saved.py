@@ -128,7 +128,7 @@ def read_config(file: Path, argument: str, value: str) -> dict[str, Any]:
             argument=argument,
             value=value,
         )
-    return values
+    return {str(key): part for key, part in values.items()}
 
 
 def write_config(values: Mapping[str, Any], file: Path) -> None:

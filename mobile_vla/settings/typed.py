@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.members import Chosen
@@ -39,7 +39,7 @@ def build(kind: type[T], values: Mapping[str, Any], key: str = "") -> T:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    kind = kind.choose(values) if issubclass(kind, Chosen) else kind
+    kind = cast(type[T], kind.choose(values)) if issubclass(kind, Chosen) else kind
     _refuse_unknown(kind, values, key)
     # JSON is where pydantic's strict mode still takes lists for tuples and whole numbers for floats.
     text = json.dumps(values, default=_encode)

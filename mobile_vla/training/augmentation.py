@@ -21,6 +21,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobile_vla.core.errors import UserError
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's and torchvision's grey images
 
 Images = Float[Tensor, "N 3 height width"]  # in [0, 1]
