@@ -31,7 +31,7 @@ DEEPSPEED = ("*_model_states.pt", "*/*_model_states.pt", "*_optim_states.pt", "*
 MAX_JSON_BYTES = 32 * 2**20
 MISTAKEN = {  # what is found in place of a checkpoint, by its first bytes
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`",
-    b"\x89HDF": "an HDF5 file: episodes are described by `mobile-vla stats`",
+    b"\x89HDF": "an HDF5 file of episodes, not of weights",
     b"<": "a web page or XML: the download did not bring the file itself",
 }
 

@@ -6,13 +6,10 @@ can be read and is wrong all the same (not whole, not numbers) is described, and
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.jobs.command import Command, Context, Job, Report
-
-if TYPE_CHECKING:
-    from mobile_vla.models.policy import ModelConfig
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # of what is frozen
 
@@ -58,9 +55,10 @@ def _prepare_file(config: dict[str, Any], context: Context) -> Job:
         from mobile_vla.checkpoints.inspection import inspect_checkpoint
         from mobile_vla.checkpoints.parts import take_apart
         from mobile_vla.cli.tables.inspect import payload_of_difference, payload_of_file, rows_of_file
+        from mobile_vla.opening.known_models import list_models
 
         with show_steps(enabled=context.rank == 0) as progress:
-            found = inspect_checkpoint(opened, _list_candidates(), settings.scan, progress)
+            found = inspect_checkpoint(opened, list_models(), settings.scan, progress)
             difference = None
             if other is not None:
                 there = (other.weights, take_apart(other.weights, recognise(other).keys))
@@ -76,22 +74,6 @@ def _prepare_file(config: dict[str, Any], context: Context) -> Job:
     return Job(run=run)
 
 
-def _list_candidates() -> "dict[str, ModelConfig]":
-    """The models of `conf/model/`, without what is trained of them: a file's own shapes tell that."""
-    import yaml
-
-    from mobile_vla.models.backbones.kosmos2 import RANDOM
-    from mobile_vla.models.policy import ModelConfig
-    from mobile_vla.settings.conf_folder import find_conf_folder
-
-    candidates = {}
-    for file in sorted((find_conf_folder() / "model").glob("*.yaml")):
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        # Of a downloaded model only the shapes count here, and those are the default architecture's.
-        candidates[file.stem] = ModelConfig(weights=RANDOM, architecture=values.get("architecture") or {})
-    return candidates
-
-
 def _prepare_model(config: dict[str, Any]) -> Job:
     from mobile_vla.models.memory import StepConfig
     from mobile_vla.models.policy import ModelConfig
@@ -99,7 +81,7 @@ def _prepare_model(config: dict[str, Any]) -> Job:
     from mobile_vla.settings.typed import build
 
     if config["precision"] not in DTYPES:
-        raise UserError(f"precision={config['precision']}: expected one of {', '.join(DTYPES)}")
+        raise UserError(f"expected one of {', '.join(DTYPES)}", argument="precision", value=config["precision"])
     model = build(ModelConfig, config["model"], "model")
     step = build(StepConfig, config["step"], "step")
     policy = build_skeleton(model, step.chunk, step.components)

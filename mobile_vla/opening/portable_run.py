@@ -94,7 +94,7 @@ def _find_numbers(stored: StoredRun, evaluation: Path | None) -> Mapping[str, An
     if not file.is_file():
         if evaluation is not None:
             raise UserError(
-                "no eval.json there; expected the output folder of mobile-vla eval",
+                "no eval.json there; expected the output folder of an evaluation",
                 argument="evaluation",
                 value=evaluation,
             )

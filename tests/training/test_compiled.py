@@ -98,7 +98,7 @@ def test_without_a_compiler_it_is_refused_in_one_line(monkeypatch, capfd):
 
     monkeypatch.setattr(config.cpp, "cxx", (None, "/no/such/compiler"))
     with pytest.raises(
-        UserError, match=r"^trainer\.compile=true: torch\.compile does not work here \(.*C\+\+"
+        UserError, match=r"^trainer\.compile=True: torch\.compile does not work here \(.*C\+\+"
     ) as error:
         check_compiler("cpu")
     assert "\n" not in str(error.value)

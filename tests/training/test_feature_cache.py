@@ -217,7 +217,7 @@ def test_another_prompt_is_another_text(settings, tmp_path, seen):
     ],
 )
 def test_what_would_be_wrong_is_refused_by_name(settings, tmp_path, groups, at, why):
-    with pytest.raises(UserError, match=f"cache.at={at} would be wrong: {why}"):
+    with pytest.raises(UserError, match=f"cache.at={at!r} would be wrong: {why}"):
         prepare(tmp_path / "run", settings({"at": at}, **groups))
     assert not (tmp_path / "features").exists()
 
@@ -234,7 +234,7 @@ def test_over_its_budget_it_keeps_less_and_says_so(settings, tmp_path):
     assert any("states are not kept: " in note and "more than cache.max_gb=" in note for note in training.notes)
     nothing = prepare(tmp_path / "run", settings({"max_gb": 1e-9}, **states))
     assert nothing.cache.depth == "frames"
-    with pytest.raises(UserError, match=r"cache.at=states: states are not kept: .* more than cache.max_gb"):
+    with pytest.raises(UserError, match=r"cache.at='states': states are not kept: .* more than cache.max_gb"):
         prepare(tmp_path / "run", replace(less, cache=replace(less.cache, at="states")))
 
 
@@ -411,7 +411,7 @@ def test_contexts_are_stored_beside_it_as_they_are_without(settings, tmp_path, d
 
 @pytest.mark.parametrize("budget", [0, -1, math.nan])
 def test_a_budget_must_be_positive(budget):
-    with pytest.raises(UserError, match=r"cache.max_gb must be positive"):
+    with pytest.raises(UserError, match=r"^max_gb must be positive"):
         CacheConfig(max_gb=budget)
 
 

@@ -5,7 +5,8 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from mobile_vla.checkpoints.files import LAST
-from mobile_vla.training import run, trainer
+from mobile_vla.opening import training as opening
+from mobile_vla.training import trainer
 from mobile_vla.training.trainer import Machine
 from tests.training.comparing import differences
 from tests.training.run_training import make_config, train
@@ -28,7 +29,7 @@ def scaled(monkeypatch, request):
         return build(**settings)
 
     monkeypatch.setattr(trainer, "Trainer", build_scaled)
-    monkeypatch.setattr(run, "choose_machine", lambda config: Machine("cpu", "16-mixed"))
+    monkeypatch.setattr(opening, "choose_machine", lambda config: Machine("cpu", "16-mixed"))
 
 
 def last_checkpoint(out):

@@ -56,5 +56,7 @@ def test_other_weights_are_not_passed_off_as_those(episode_files, tmp_path):
     out = tmp_path / "run"
     train(out, make_config(episode_files, trainer=SHORT))
     other = StoredRun.open(out, make_config(episode_files, trainer=SHORT, seed=1), "start")
-    with pytest.raises(UserError, match=r"checkpoint=start: the run began with other adapters and head .*its own seed"):
+    with pytest.raises(
+        UserError, match=r"checkpoint='start': the run began with other adapters and head .*its own seed"
+    ):
         other.policy()

@@ -57,7 +57,7 @@ def find_unwired(store: Store, found: Intervened, tap: str) -> str | None:
         return None
     return (
         f"in none of the {plural(len(chosen), 'row')} compared does a number of {tap} change when it is replaced: it "
-        "may not be wired (`mobile-vla doctor` tells)"
+        "may not be wired (doctor tells)"
     )
 
 
