@@ -18,11 +18,12 @@ from mobile_vla.data.dataset import DataConfig, Dataset
 from mobile_vla.data.meaning import find_meanings
 from mobile_vla.data.splits import Split
 from mobile_vla.evaluation.metrics import EpisodeSums
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.policy import Policy
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.sampling import make_plan
 from mobile_vla.sources.schema import Episode
@@ -96,7 +97,7 @@ def make_policy(seed: int = 0, dtype: torch.dtype = torch.float32, **settings) -
     lora = AdapterConfig(**{"r": 4, "dropout": 0.0, **settings.pop("lora", {})})
     head = LSTMDecoderConfig(hidden=16, layers=2, mlp=(32,))
     known = {"weights": "random", "architecture": copy.deepcopy(ARCHITECTURE), "head": head, "prompt": PROMPT}
-    config = ModelConfig(**{**known, **settings}, lora=lora)
+    config = Kosmos2ModelConfig(**{**known, **settings}, lora=lora)
     return Policy.build(config, open_source(config), CHUNK, len(SPACE.components), dtype)
 
 

@@ -1,7 +1,8 @@
-"""A backbone as a transformers folder: configuration, weights, tokenizer and image processor, with no name of ours.
+"""A backbone as a folder: configuration, weights, tokenizer and image processor, with no name of ours.
 
-In: parameters of `Kosmos2Model` by their plain names, and what reads text and frames for it. Out: a folder that
-transformers loads and that `model.weights=<folder>` takes. It appears under its name only when it is whole.
+In: parameters of a backbone's model by their plain names, and what reads text and frames for it. Out: a folder that
+`model.weights=<folder>` takes, and transformers too if the model is its own. It appears under its name only when it is
+whole.
 """
 
 from collections.abc import Mapping
@@ -9,27 +10,26 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import CLIPImageProcessorPil, Kosmos2Config, PreTrainedTokenizerBase
+from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 from mobile_vla.checkpoints.key_maps import plain_name
 from mobile_vla.core.durable import made_whole
 from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.models.backbones.loading import Source
 
 PIL_FILTERS = {"bilinear": 2, "bicubic": 3}
 
 
 def write_backbone(
     weights: Mapping[str, Tensor],
-    architecture: Kosmos2Config,
-    tokenizer: PreTrainedTokenizerBase,
+    source: Source,
     preprocessing: Preprocessing,
     folder: Path,
 ) -> None:
     """`folder` must not exist; its parent must."""
     with made_whole(folder) as part:
-        write_readers(tokenizer, preprocessing, part)
-        architecture.architectures = ["Kosmos2Model"]
-        architecture.save_pretrained(part)
+        write_readers(source.tokenizer, preprocessing, part)
+        source.config.write_architecture(source.architecture, part)
         contiguous = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
         save_file(contiguous, part / "model.safetensors", metadata={"format": "pt"})
 

@@ -1,7 +1,8 @@
 """The model card of an exported policy: what it is, how to load it, what it was trained on, what it is worth.
 
 In: what `head.json` says, and lines about data and numbers. Out: the text of `README.md`. Its code is made for this
-policy's layout and preprocessing and needs torch, transformers, peft and safetensors alone.
+policy's layout and preprocessing and needs torch, transformers, peft and safetensors alone, where the backbone is
+transformers' own; else it needs this package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 CARD, CODE = "card.md.j2", "card_code.py.j2"
+OWN_CODE = """import mobile_vla as mv
+
+policy = mv.load(".")  # the backbone's own module must be importable
+drive = policy.start("go left")  # then chunk = drive.act(frame), with every frame of an episode"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +30,15 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What only the run knows. Licences are None where nobody stated them."""
+    """What only the run knows. Licences are None where nobody stated them.
+
+    backbone      what it is, such as `Kosmos-2`
+    transformers  its class there, and code that makes image tokens (1, L, D) of `pixels` with `model`, if it has one
+    """
 
     title: str
+    backbone: str
+    transformers: tuple[str, str] | None
     data: Sequence[str]
     metrics: Metrics | None
     license: str | None
@@ -39,11 +50,14 @@ def render_card(about: Mapping[str, Any], facts: CardFacts) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True
     )
-    code = environment.get_template(CODE).render({**about, **_words(about)}).strip()
-    kind = "Kosmos-2 with LoRA adapters" if about["adapters"] else "Kosmos-2"
+    model_class, image_code = facts.transformers or ("", "")
+    words = {**_words(about), "model_class": model_class, "image_code": image_code}
+    code = environment.get_template(CODE).render({**about, **words}).strip()
+    kind = f"{facts.backbone} with LoRA adapters" if about["adapters"] else facts.backbone
     values = {
         **about,
-        "code": code,
+        "code": code if facts.transformers else OWN_CODE,
+        "needs": "torch, transformers, peft and safetensors" if facts.transformers else "mobile_vla",
         "backbone": kind,
         "title": facts.title,
         "data": facts.data,

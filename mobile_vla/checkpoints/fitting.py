@@ -10,15 +10,19 @@ from typing import Any
 
 from mobile_vla.checkpoints.key_maps import LM_HEAD, plain_name
 from mobile_vla.checkpoints.opened import Opened
-from mobile_vla.checkpoints.parts import Parts, find_part
+from mobile_vla.checkpoints.parts import MODEL, Parts, find_part
 from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.anatomy import Anatomy
+from mobile_vla.models.backbones.backbone import Backbone
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
+from mobile_vla.models.backbones.loading import make_sketch
 from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.backbones.model_config import ModelConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig
-from mobile_vla.models.skeleton import build_skeleton, find_architecture
+from mobile_vla.models.skeleton import build_skeleton
 
 Shapes = Mapping[str, tuple[int, ...]]
-LAYER = "backbone.model.text_model.model.layers."
+ELSEWHERE = Kosmos2ModelConfig.anatomy  # all formats that others write here are of Kosmos-2
 BACKBONE_PARTS = ("vision", "text", "projection")
 
 
@@ -51,14 +55,15 @@ def own_shapes(opened: Opened, parts: Parts) -> dict[str, tuple[int, ...]]:
     return {own: specs[name].shape for name in specs if (own := parts.own[name]) not in (None, LM_HEAD)}
 
 
-def infer_adapters(shapes: Shapes) -> AdapterConfig | None:
+def infer_adapters(shapes: Shapes, anatomy: Anatomy = ELSEWHERE) -> AdapterConfig | None:
     """Rank, and which layers are adapted; shapes do not tell alpha and dropout, which stay as by default."""
     halves = {name: shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_B." in name}
     if not halves:
         return None
     ranks = {shape[0] if ".lora_A." in name else shape[-1] for name, shape in halves.items()}
-    beyond_text = any(find_part(name.partition(".lora_")[0], None) != "text" for name in halves)
-    layers = sorted({int(name.removeprefix(LAYER).partition(".")[0]) for name in halves if name.startswith(LAYER)})
+    beyond_text = any(anatomy.find_part(_in_model(name)) != "text" for name in halves)
+    found = {anatomy.find_text_layer(_in_model(name)) for name in halves}
+    layers = sorted(layer for layer in found if layer is not None)
     everything = layers == list(range(len(layers)))
     return AdapterConfig(
         preset="all" if beyond_text else "text",
@@ -83,31 +88,31 @@ def infer_head(shapes: Shapes) -> tuple[LSTMDecoderConfig, int] | None:
     return LSTMDecoderConfig(hidden=recurrent[1], layers=layers, mlp=tuple(hidden)), outputs
 
 
-def find_width(shapes: Shapes) -> int | None:
+def find_width(shapes: Shapes, anatomy: Anatomy) -> int | None:
     """Width of the contexts, from whichever part tells it."""
-    for name in (
-        "backbone.action_token",
-        "head.rnn.weight_ih_l0",
-        "backbone.model.text_model.model.embed_tokens.weight",
-    ):
+    for name in ("backbone.action_token", "head.rnn.weight_ih_l0", f"{MODEL}{anatomy.embeddings}.weight"):
         if name in shapes:
             return shapes[name][-1]
     queries = (
         shape[-1]
         for name, shape in shapes.items()
-        if name.startswith(LAYER) and name.endswith("q_proj.lora_A.default.weight")
+        if anatomy.find_text_layer(_in_model(name)) is not None and name.endswith("q_proj.lora_A.default.weight")
     )
     return next(queries, None)
+
+
+def _in_model(name: str) -> str:
+    """Our name of a weight without what stands before every weight of the backbone's model."""
+    return name.removeprefix(MODEL)
 
 
 def find_fit(opened: Opened, parts: Parts, candidates: Mapping[str, ModelConfig]) -> Fit | None:
     """The candidate with the fewest differences; None where the file holds nothing of ours, or no width agrees."""
     shapes = own_shapes(opened, parts)
-    width = find_width(shapes)
     fits = [
         _compare(name, config, opened, parts, shapes)
         for name, config in candidates.items()
-        if width in (None, find_architecture(config).text_config.embed_dim)
+        if find_width(shapes, config.anatomy) in (None, _sketch(config).context_width)
     ]
     if not shapes or not fits:
         return None
@@ -121,11 +126,15 @@ def find_own_config(opened: Opened) -> ModelConfig | None:
         values = dict(known["config"]["model"])
         lora = AdapterConfig(**_tuples(values.pop("lora", {})))
         head = LSTMDecoderConfig(**_tuples(values.pop("head", {})))
-        config = ModelConfig(**values, lora=lora, head=head)
-        find_architecture(config)
+        config = ModelConfig.choose(values)(**values, lora=lora, head=head)
+        _sketch(config)
     except (KeyError, TypeError, ValueError, UserError):
         return None
     return config
+
+
+def _sketch(config: ModelConfig) -> Backbone:
+    return make_sketch(config, config.find_architecture(download=False))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,13 +142,14 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(name: str, config: ModelConfig, opened: Opened, parts: Parts, shapes: Shapes) -> Fit:
-    lora, head = infer_adapters(shapes), infer_head(shapes)
+    anatomy = config.anatomy
+    lora, head = infer_adapters(shapes, anatomy), infer_head(shapes)
     outputs = head[1] if head else 1
     settings = replace(config, lora=lora or AdapterConfig(preset="none"), head=head[0] if head else config.head)
     policy = build_skeleton(settings, chunk=outputs, num_components=1)
     expected = {plain_name(own): tuple(weight.shape) for own, weight in policy.named_parameters()}
-    part_of = {own: find_part(own, own) for own in expected}
-    there = {find_part(own, own) for own in shapes}
+    part_of = {own: find_part(own, own, anatomy) for own in expected}
+    there = {find_part(own, own, anatomy) for own in shapes}
     backbone = bool(there.intersection(BACKBONE_PARTS))  # in part is not absent: its towers belong together
     held = there | set(BACKBONE_PARTS if backbone else ())
     return Fit(

@@ -13,20 +13,21 @@ from typing import Any
 
 from torch import Tensor
 
-from mobile_vla.checkpoints.fitting import infer_adapters, infer_head
+from mobile_vla.checkpoints.fitting import ELSEWHERE, infer_adapters, infer_head
 from mobile_vla.checkpoints.formats import Format, recognise
 from mobile_vla.checkpoints.hyperparameters import read_action_dim, read_settings
-from mobile_vla.checkpoints.key_maps import LAB, LM_HEAD, OURS, TRANSFORMERS, plain_name
+from mobile_vla.checkpoints.key_maps import EXPORTED_ADAPTER, EXPORTED_BASE, LAB, LM_HEAD, OURS, plain_name
 from mobile_vla.checkpoints.opened import Opened, Weights
 from mobile_vla.checkpoints.opening import open_checkpoint
 from mobile_vla.checkpoints.parts import find_part, take_apart
 from mobile_vla.checkpoints.portable import ADAPTER_WEIGHTS, BASE, HEAD, HEAD_WEIGHTS, SCHEMA, TOKEN
 from mobile_vla.core.errors import UserError
-from mobile_vla.models.backbones.kosmos2 import RANDOM
+from mobile_vla.models.backbones.anatomy import Anatomy
+from mobile_vla.models.backbones.model_config import BACKBONES, RANDOM, ModelConfig
 
 TRANSFORMERS_CONFIG = "config.json"
 CLIPPED = (-1.0, 1.0)  # the lab's actions were clipped to it, and its heads put out what they were trained on
-READING = ("layout", "prompt", "preprocessing", "dropout")  # of the model, beside its weights
+NOT_READING = ("weights", "architecture", "gradient_checkpointing", "lora", "head")  # all other settings of the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Foreign:
     needs      settings that the file should say and does not, and why they matter
     known      metadata of a checkpoint of ours, or of an export of ours
     action_dim  components of the file's head, where its settings say so
+    anatomy    of the backbone that it is of; formats from elsewhere are of Kosmos-2
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Foreign:
     epoch: int | None = None
     global_step: int | None = None
     notes: tuple[str, ...] = ()
+    anatomy: Anatomy = ELSEWHERE
 
     def read(self, name: str) -> Tensor:
         """By our plain name; perhaps a view of the file."""
@@ -70,7 +73,11 @@ class Foreign:
 
     def of_part(self, *parts: str) -> list[str]:
         """Our names of these parts (`parts.PARTS`) that the file holds."""
-        return [name for name in self.places if find_part(name, name) in parts]
+        return [name for name in self.places if self.find_part(name) in parts]
+
+    def find_part(self, name: str) -> str:
+        """The part that our name is of."""
+        return find_part(name, name, self.anatomy)
 
 
 def open_foreign(path: Path, trust: bool = False) -> Foreign:
@@ -92,10 +99,11 @@ def open_foreign(path: Path, trust: bool = False) -> Foreign:
     found, notes = read_settings(opened.beside)
     said = {name: Said(value=value, where="its hyperparameters") for name, value in found.items()}
     known: Mapping[str, Any] = {}
-    bounds, needs = None, {}
+    bounds, needs, anatomy = None, {}, ELSEWHERE
     if form.keys is OURS:
         known = opened.beside["mobile_vla"]
         said, needs = _said_by_us(known)
+        anatomy = ModelConfig.choose(known["config"]["model"]).anatomy
     elif form.name == "peft":
         said |= _said_by_peft(opened)
         needs = {"model.weights": "the folder of the base that these adapters were trained on"}
@@ -110,8 +118,8 @@ def open_foreign(path: Path, trust: bool = False) -> Foreign:
             needs["data.components"] = "which velocities its head predicts, in order, as [linear_x,linear_y]"
             bounds = CLIPPED
     shapes = {name: weights.specs[foreign].shape for name, (weights, foreign) in places.items()}
-    said = {**_said_by_shapes(shapes), **said}
-    if infer_adapters(shapes) is not None:
+    said = {**_said_by_shapes(shapes, anatomy), **said}
+    if infer_adapters(shapes, anatomy) is not None:
         needs["model.lora.alpha"] = "by what the adapters' update is scaled (alpha / r); shapes do not tell it"
     return Foreign(
         path=path,
@@ -126,6 +134,7 @@ def open_foreign(path: Path, trust: bool = False) -> Foreign:
         epoch=opened.epoch,
         global_step=opened.global_step,
         notes=(*opened.notes, *notes),
+        anatomy=anatomy,
     )
 
 
@@ -153,9 +162,9 @@ def _place(opened: Opened, form: Format) -> tuple[dict[str, tuple[Weights, str]]
     return places, tuple(left)
 
 
-def _said_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Said]:
+def _said_by_shapes(shapes: Mapping[str, tuple[int, ...]], anatomy: Anatomy) -> dict[str, Said]:
     found: dict[str, Any] = {}
-    adapters, head = infer_adapters(shapes), infer_head(shapes)
+    adapters, head = infer_adapters(shapes, anatomy), infer_head(shapes)
     if adapters is not None:
         layers = adapters.layers if isinstance(adapters.layers, str) else list(adapters.layers)
         found |= {"preset": adapters.preset, "r": adapters.r, "layers": layers, "dora": adapters.dora}
@@ -193,7 +202,8 @@ def _said_by_us(known: Mapping[str, Any]) -> tuple[dict[str, Said], dict[str, st
     """All settings of the model, and what its actions are. A folder that the file names is never opened."""
     try:
         model, data, actions = known["config"]["model"], known["config"]["data"], known["actions"]
-        values = {f"model.{name}": model[name] for name in (*READING, "weights_seed") if name in model}
+        values = {f"model.{name}": model[name] for name in model if name not in NOT_READING}
+        values["model.name"] = model.get("name", BACKBONES.default)
         values |= {f"model.lora.{name}": value for name, value in model["lora"].items()}
         values |= {f"model.head.{name}": value for name, value in model["head"].items()}
         values |= {f"data.{name}": data[name] for name in ("window", "chunk")}
@@ -234,28 +244,31 @@ def _open_export(folder: Path) -> Foreign:
         about = json.loads((folder / HEAD).read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
             raise UserError(f"{folder / HEAD}: schema {about['schema']} is not known, expected {SCHEMA}")
-        head, sequence, base, lora = about["head"], about["sequence"], about["base"], about["lora"]
+        head, base, lora = about["head"], about["base"], about["lora"]
         values = {
-            "model.layout": sequence["layout"],
-            "model.prompt": sequence["prompt"],
+            **{f"model.{name}": value for name, value in _backbone_of(about).items()},
             "data.window": head["window"],
             "data.chunk": head["chunk"],
             **{f"model.head.{name}": head[name] for name in ("hidden", "layers", "mlp", "dropout")},
             **{f"model.lora.{name}": value for name, value in lora.items()},
             **_said_of_actions(about["actions"]),
         }
+        anatomy = ModelConfig.choose({"name": values["model.name"]}).anatomy
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / HEAD} is not what an export of this package writes: {error!r}") from error
     places: dict[str, tuple[Weights, str]] = {}
     files: list[tuple[str, Callable[[str], str | None]]] = [(HEAD_WEIGHTS, _name_in_the_head)]
     if about["adapters"]:
         adapters = open_checkpoint(folder / ADAPTER_WEIGHTS)
-        places |= _place(adapters, recognise(adapters))[0]
+        places |= _place(adapters, Format(name="peft", what="adapters of an export", keys=EXPORTED_ADAPTER))[0]
     needs = {}
+    if lora["preset"] == "full":
+        files.append((f"{BASE}/model.safetensors", EXPORTED_BASE.translate))
     if base["folder"] is not None:
         values["model.weights"] = str(folder / BASE)
-        if lora["preset"] == "full":
-            files.append((f"{BASE}/model.safetensors", TRANSFORMERS.translate))
+        values.pop("model.architecture", None)
+    elif base["weights"] == RANDOM:
+        values["model.weights"] = RANDOM
     elif _is_on_the_hub(str(base["weights"])):
         values["model.weights"] = base["weights"]
     else:
@@ -273,4 +286,12 @@ def _open_export(folder: Path) -> Foreign:
         known={"base_fingerprint": base["fingerprint"], "preprocessing": about["preprocessing"], "head": head},
         epoch=about["run"]["epoch"],
         global_step=about["run"]["step"],
+        anatomy=anatomy,
     )
+
+
+def _backbone_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the backbone, as an export has them; exports that are older than the choice are of Kosmos-2."""
+    sequence = about["sequence"]
+    old = {"name": BACKBONES.default, "layout": sequence["layout"], "prompt": sequence["prompt"]}
+    return about.get("backbone", old)

@@ -6,10 +6,12 @@ each setting that matters where it came from. What was typed always holds: weigh
 
 import copy
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 from mobile_vla.checkpoints.foreign import Foreign
 from mobile_vla.core.errors import UserError
+from mobile_vla.models.backbones.model_config import BACKBONES, ModelConfig
 
 Load = Literal["all", "backbone"]
 OF_THE_HEAD = ("data.components", "data.bounds", "model.head.")
@@ -34,6 +36,8 @@ def settle(
             value=foreign.path,
         )
     settled = copy.deepcopy(dict(values))
+    if (said := foreign.said.get("model.name")) is not None and "model.name" not in typed:
+        settled["model"] = _change_backbone(settled["model"], str(said.value))
     sources: dict[str, tuple[Any, str]] = {
         name: (find(settled, name), TYPED)
         for name in typed
@@ -51,6 +55,14 @@ def settle(
                 bounds[component] = list(foreign.bounds)
                 sources[f"data.bounds.{component}"] = (bounds[component], "its program clips actions to them")
     return settled, sources
+
+
+def _change_backbone(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Without the settings that only the backbone has that was composed, where the file is of another."""
+    if model.get("name", BACKBONES.default) == name:
+        return dict(model)
+    kept = {part.name for part in fields(ModelConfig)} - {"prompt", "architecture"}
+    return {key: value for key, value in model.items() if key in kept} | {"architecture": {}}
 
 
 def has(values: Mapping[str, Any], name: str) -> bool:

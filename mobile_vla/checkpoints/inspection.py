@@ -14,7 +14,7 @@ from mobile_vla.checkpoints.formats import Format, recognise
 from mobile_vla.checkpoints.opened import Opened
 from mobile_vla.checkpoints.parts import TRAINED, Parts, take_apart
 from mobile_vla.checkpoints.scanning import Scan, scan
-from mobile_vla.models.policy import ModelConfig
+from mobile_vla.models.backbones.model_config import ModelConfig
 
 OWN_MODEL = "its own configuration"
 Scanned = Literal["trained", "all", "none"]
@@ -44,8 +44,8 @@ def inspect_checkpoint(
 ) -> Inspection:
     """candidates: models by name that the file may fit; what it carries of its own configuration is tried as well."""
     form = recognise(opened)
-    parts = take_apart(opened.weights, form.keys)
     own = find_own_config(opened)
+    parts = take_apart(opened.weights, form.keys, None if own is None else own.anatomy)
     fit = find_fit(opened, parts, candidates if own is None else {OWN_MODEL: own, **candidates})
     seen = scan(opened.weights, _choose(parts, scanned), progress)
     return Inspection(

@@ -74,3 +74,13 @@ ADAPTER = KeyMap(
         (rf"base_model\.model\.{BACKBONE}", r"backbone.model.\1"),
     ),
 )
+
+# What an export of this package holds, of whatever backbone.
+EXPORTED_ADAPTER = KeyMap(
+    name="exported adapter",
+    rules=(
+        (r"base_model\.model\.(.+\.lora_(?:A|B))\.weight", r"backbone.model.\1.default.weight"),
+        (r"base_model\.model\.(.+\.lora_magnitude_vector)(?:\.weight)?", r"backbone.model.\1.default.weight"),
+    ),
+)
+EXPORTED_BASE = KeyMap(name="exported base", rules=((r"(.+)", r"backbone.model.\1"),))

@@ -15,6 +15,7 @@ import torch
 
 from mobile_vla.checkpoints.key_maps import LM_HEAD, KeyMap
 from mobile_vla.checkpoints.opened import TensorSpec, Weights
+from mobile_vla.models.backbones.anatomy import Anatomy
 
 PARTS = ("vision", "text", "projection", "lora", "action_head", "action_token", "lm_head", "other")
 TRAINED = ("lora", "action_head", "action_token")  # by adapters; a full fine-tune trains the backbone as well
@@ -23,10 +24,13 @@ PATTERNS = (  # tried in turn, on our name or else on the foreign one
     ("lm_head", r"(?:.*\.)?lm_head\..+"),
     ("action_token", r"(?:.*\.)?action_token"),
     ("action_head", r"(?:head\.|(?:.*\.)?act_head\.).+"),
+)
+TOWERS = (  # the same, where it is not known which backbone a file is of
     ("vision", r"(?:.*\.)?vision_(?:model|tower)\..+"),
-    ("projection", r"(?:.*\.)?image_to_text_projection\..+"),
+    ("projection", r"(?:.*\.)?(?:image_to_text_projection|connector)\..+"),
     ("text", r"(?:.*\.)?text_model\..+"),
 )
+MODEL = "backbone.model."  # before our name of every weight of a backbone's model
 EMBEDDINGS = "backbone.model.text_model.model.embed_tokens.weight"  # `lm_head` is tied to it
 
 
@@ -79,15 +83,21 @@ class Parts:
         )
 
 
-def find_part(foreign: str, own: str | None) -> str:
-    return next((part for part, pattern in PATTERNS if re.fullmatch(pattern, own or foreign)), "other")
+def find_part(foreign: str, own: str | None, anatomy: Anatomy | None = None) -> str:
+    """One of `PARTS`. anatomy: of the backbone that our name is of, where that is known."""
+    name = own or foreign
+    towers = () if anatomy is not None and name.startswith(MODEL) else TOWERS
+    part = next((part for part, pattern in (*PATTERNS, *towers) if re.fullmatch(pattern, name)), None)
+    if part is None and anatomy is not None:
+        part = anatomy.find_part(name.removeprefix(MODEL))
+    return part or "other"
 
 
-def take_apart(weights: Weights, keys: KeyMap) -> Parts:
+def take_apart(weights: Weights, keys: KeyMap, anatomy: Anatomy | None = None) -> Parts:
     """Copies are only looked for, and values only read, where two names of one parameter have different places."""
     specs = weights.specs
     own = {name: keys.translate(name) for name in specs}
-    of = {name: find_part(name, own[name]) for name in specs}
+    of = {name: find_part(name, own[name], anatomy) for name in specs}
     # What is tied counts where it belongs: with the embeddings, not with the head that borrows them.
     ordered = sorted(specs, key=lambda name: of[name] == "lm_head")
     seen: dict[Hashable, str] = {}

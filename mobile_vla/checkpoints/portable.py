@@ -21,9 +21,9 @@ import mobile_vla
 from mobile_vla.checkpoints.backbone_folder import plain_weights, write_backbone, write_readers
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.durable import replaced, write_text
-from mobile_vla.models.backbones.kosmos2 import RANDOM
 from mobile_vla.models.backbones.layouts import Layout
 from mobile_vla.models.backbones.loading import Source
+from mobile_vla.models.backbones.model_config import RANDOM
 from mobile_vla.models.policy import Policy
 
 SCHEMA = 1
@@ -42,28 +42,30 @@ def write_portable(
     window  frames that the head sees;  more  further fields of `head.json`
     """
     model, preset = policy.backbone.model, policy.backbone.config.lora.preset
-    own_base = preset == "full" or source.config.weights == RANDOM
+    config = source.config
+    own_base = preset == "full" or (config.weights == RANDOM and config.saves_folder)
+    as_folder = own_base and config.saves_folder  # else its base is made again from its settings
     has_adapters = policy.backbone.config.lora.has_adapters
     write_readers(source.tokenizer, policy.preprocessing, out)
     if own_base:
-        write_backbone(plain_weights(model), source.architecture, source.tokenizer, policy.preprocessing, out / BASE)
+        write_backbone(plain_weights(model), source, policy.preprocessing, out / BASE)
     if has_adapters:
-        _write_adapters(policy, None if own_base else source.config.weights, out)
+        _write_adapters(policy, None if own_base else config.weights, out)
     state = dict(policy.head.named_parameters())
     _write_tensors({**state, TOKEN: policy.backbone.action_token}, out / HEAD_WEIGHTS)
     if merge and has_adapters:
         for layer in model.modules():
             if isinstance(layer, BaseTunerLayer):
                 layer.merge(safe_merge=True)
-        merged = plain_weights(model)
-        write_backbone(merged, source.architecture, source.tokenizer, policy.preprocessing, out / MERGED)
+        write_backbone(plain_weights(model), source, policy.preprocessing, out / MERGED)
     about = {
         "schema": SCHEMA,
         "version": mobile_vla.__version__,
         **_describe(policy, actions, window),
+        "backbone": _describe_backbone(policy, as_folder),
         "base": {
-            "weights": None if own_base else source.config.weights,
-            "folder": BASE if own_base else None,
+            "weights": None if as_folder else config.weights,
+            "folder": BASE if as_folder else None,
             "fingerprint": policy.base_fingerprint,
         },
         "adapters": has_adapters,
@@ -99,7 +101,7 @@ def _describe(policy: Policy, actions: ActionSpace, window: int) -> dict[str, An
             "these units",
         },
         "sequence": {
-            "layout": backbone.config.layout,
+            "layout": backbone.layout.name,
             "before_image": list(layout.before_image),
             "image_tokens": backbone.num_image_tokens,
             "behind_image": list(layout.behind_image),
@@ -115,6 +117,13 @@ def _describe(policy: Policy, actions: ActionSpace, window: int) -> dict[str, An
             "std": list(reading.std),
         },
     }
+
+
+def _describe_backbone(policy: Policy, has_folder: bool) -> dict[str, Any]:
+    """What builds it again, but for its weights; with a folder these are there. How frames are read is said apart."""
+    settings = policy.backbone.config.list_own_settings()
+    left_out = ("preprocessing", "architecture", "weights_seed") if has_folder else ("preprocessing",)
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def _write_adapters(policy: Policy, base: str | None, out: Path) -> None:

@@ -50,7 +50,7 @@ def _reading(policy: Policy) -> dict[str, Any]:
     """How the policy reads its inputs: the same weights with another reading are another policy."""
     preprocessing = policy.preprocessing
     return {
-        "layout": policy.backbone.config.layout,
+        "layout": policy.backbone.layout.name,
         "prompt": policy.backbone.config.prompt,
         "preprocessing": {
             "size": preprocessing.size,

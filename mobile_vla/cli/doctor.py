@@ -103,7 +103,7 @@ def _report(case: "Case", found: "Examined") -> Report:
     errors = sum(finding.severity == "error" for finding in found.findings)
     payload = {
         **case.about,
-        "layout": case.config.model.layout,
+        "layout": case.policy.backbone.layout.name,
         "trained": case.trained,
         "new": sorted(case.new),
         "data": None if case.recorded is None else [str(root.path) for root in case.config.data.roots()],

@@ -75,8 +75,8 @@ def _prepare_file(config: dict[str, Any], context: Context) -> Job:
 
 
 def _prepare_model(config: dict[str, Any]) -> Job:
+    from mobile_vla.models.backbones.model_config import ModelConfig
     from mobile_vla.models.memory import StepConfig
-    from mobile_vla.models.policy import ModelConfig
     from mobile_vla.models.skeleton import build_skeleton
     from mobile_vla.settings.typed import build
 

@@ -100,7 +100,7 @@ def _find_preprocessing(config: Mapping[str, Any]) -> "Preprocessing":
     """Of the model, unless `size` is given; `UserError` where neither is to be had."""
     from mobile_vla.core.preprocessing import Preprocessing
     from mobile_vla.models.backbones.loading import open_source
-    from mobile_vla.models.policy import ModelConfig
+    from mobile_vla.models.backbones.model_config import ModelConfig
     from mobile_vla.settings.typed import build
 
     model, size = build(ModelConfig, config["model"], "model"), config["size"]

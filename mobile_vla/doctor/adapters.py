@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.finding import Finding
-from mobile_vla.models.backbones.lora import AdapterConfig, targets
+from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.policy import Policy
 
 
@@ -40,7 +40,7 @@ def judge_parts(policy: Policy) -> list[Finding]:
                 severity="error",
                 what="the action token is all zeros",
                 means="it adds no content of its own to its position, and weight decay and norms may keep it at zero",
-                remedy="begin with random values (models/kosmos2.py does); an imported checkpoint may have it so",
+                remedy="begin with random values (backbones/backbone.py does); an imported checkpoint may have it so",
             )
         )
     return findings
@@ -53,7 +53,7 @@ def judge_adapters(policy: Policy, config: AdapterConfig, batch: Batch, trained:
         return []
     model = policy.backbone.model
     layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    wanted = re.compile(targets(config, model.config.text_config.layers))
+    wanted = re.compile(policy.backbone.targets)
     bare = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and wanted.fullmatch(name)]
     findings = []
     if bare:
@@ -63,7 +63,7 @@ def judge_adapters(policy: Policy, config: AdapterConfig, batch: Batch, trained:
                 severity="error",
                 what=f"{len(bare)} linear layers that model.lora names have no adapter (first: {bare[0]})",
                 means="these layers stay frozen",
-                remedy="look at models/lora.py, whose expression must match the full names of the layers",
+                remedy="look at the `linears` of the backbone's Anatomy, which must match the full names of the layers",
                 numbers={"missing": bare[:20]},
             )
         )

@@ -85,7 +85,7 @@ def examine(case: Case, progress: Progress | None = None) -> Examined:
     batch = None if case.recorded is None else case.recorded.batch
     sample = Sample.of(policy, batch, window)
     few = sample.first_pairs(FEW)
-    layout = policy.backbone.config.layout
+    layout = policy.backbone.layout.name
     findings = judge_parts(policy)
     if case.state is not None:
         findings += judge_loaded(policy, case.state)
@@ -122,7 +122,7 @@ def examine(case: Case, progress: Progress | None = None) -> Examined:
         whole=whole,
         single=single,
         windows=windows,
-        gradients=summarize(largest),
+        gradients=summarize(policy, largest),
         activations=activations,
     )
 
@@ -133,7 +133,7 @@ def check_wiring(policy: Policy, batch: Batch) -> list[Finding]:
     sample = Sample.of(policy, batch, window).first_pairs(FEW)
     whole = move_whole_inputs(policy, sample)
     sequence = map_sequence(policy, sample)
-    found = judge_parts(policy) + judge_whole(whole, sequence, policy.backbone.config.layout, trained=False)
+    found = judge_parts(policy) + judge_whole(whole, sequence, policy.backbone.layout.name, trained=False)
     return found + judge_sequence(sequence) + judge_windows(map_windows(policy, window))
 
 

@@ -13,15 +13,7 @@ from mobile_vla.doctor.finding import Finding
 from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.policy import Policy
 
-PARTS = {
-    "backbone.model.vision_model": "vision tower",
-    "backbone.model.image_to_text_projection": "projection",
-    "backbone.model.text_model": "text decoder",
-    "backbone.action_token": "action token",
-    "head": "head",
-}
-
-
+PARTS = {"vision": "vision tower", "projection": "projection", "text": "text decoder"}
 LOSS_SCALE = 2.0**16  # of a training in float16, as it begins: without it small gradients are rounded to 0
 
 
@@ -48,7 +40,7 @@ def judge_gradients(policy: Policy, largest: dict[str, float], leave_out: tuple[
         return []
     by_part: dict[str, list[str]] = defaultdict(list)
     for name in silent:
-        by_part[part_of(name)].append(name)
+        by_part[part_of(policy, name)].append(name)
     told = ", ".join(f"{len(names)} of the {part}" for part, names in by_part.items())
     return [
         Finding(
@@ -62,16 +54,23 @@ def judge_gradients(policy: Policy, largest: dict[str, float], leave_out: tuple[
     ]
 
 
-def summarize(largest: dict[str, float]) -> dict[str, float]:
+def summarize(policy: Policy, largest: dict[str, float]) -> dict[str, float]:
     """The largest gradient of each part."""
     found: dict[str, float] = {}
     for name, value in largest.items():
-        found[part_of(name)] = max(found.get(part_of(name), 0.0), value)
+        part = part_of(policy, name)
+        found[part] = max(found.get(part, 0.0), value)
     return found
 
 
-def part_of(name: str) -> str:
-    return next((part for start, part in PARTS.items() if name.startswith(start)), "other")
+def part_of(policy: Policy, name: str) -> str:
+    """In words, by the name of a weight of the policy."""
+    if name == "backbone.action_token":
+        return "action token"
+    if name.startswith("head."):
+        return "head"
+    part = policy.backbone.anatomy.find_part(name.removeprefix("backbone.model."))
+    return "other" if part is None else PARTS[part]
 
 
 def _is_behind_zero(policy: Policy, name: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mobile_vla.doctor.finding import Finding
 from mobile_vla.models.policy import Policy
-from mobile_vla.taps.points import LAYERS
+from mobile_vla.taps.points import TOWERS, list_layers
 
 ENOUGH = 4  # contexts, to call a feature constant
 CONSTANT = 0.01  # share of features that may be
@@ -86,9 +86,9 @@ def watch_layers(policy: Policy) -> Iterator[dict[str, float]]:
         return hook
 
     hooks = [
-        layer.register_forward_hook(keep(f"{tower}_layer_{index}"))
-        for tower, path in LAYERS.items()
-        for index, layer in enumerate(policy.get_submodule(path).children())
+        policy.get_submodule(path).register_forward_hook(keep(f"{tower}_layer_{index}"))
+        for tower in TOWERS
+        for index, path in enumerate(list_layers(policy, tower))
     ]
     try:
         yield largest

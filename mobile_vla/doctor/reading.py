@@ -87,7 +87,8 @@ def catch_pixels(policy: Policy, frames: UInt8[Tensor, "N H V 3"]) -> Float[Tens
     def keep(module: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
         caught.append(kwargs["pixel_values"] if "pixel_values" in kwargs else args[0])
 
-    hook = policy.backbone.model.vision_model.register_forward_pre_hook(keep, with_kwargs=True)
+    tower = policy.backbone.model.get_submodule(policy.backbone.anatomy.vision)
+    hook = tower.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         policy.backbone.image_tokens(policy.preprocessing(frames))
     finally:

@@ -80,7 +80,7 @@ class Sample:
 
 def replace_tokens(policy: Policy, ids: Int[Tensor, "I T"], generator: torch.Generator) -> Int[Tensor, "I T"]:
     """Each token by another one, drawn from the middle of the vocabulary, where there are words."""
-    size = int(policy.backbone.model.config.text_config.vocab_size)
+    size = policy.backbone.embeddings.num_embeddings
     low, high = size // 4, size * 3 // 4
     drawn = torch.randint(low, high - 1, ids.shape, generator=generator)
     return drawn + (drawn >= ids.cpu()) * ((ids.cpu() >= low) & (ids.cpu() < high))  # never the same
@@ -88,7 +88,7 @@ def replace_tokens(policy: Policy, ids: Int[Tensor, "I T"], generator: torch.Gen
 
 def draw_frames(policy: Policy, count: int, generator: torch.Generator) -> UInt8[Tensor, "N H V 3"]:
     """Every patch of one random colour."""
-    size, patch = policy.preprocessing.size, policy.backbone.model.config.vision_config.patch_size
+    size, patch = policy.preprocessing.size, policy.backbone.patch_size
     side = -(-size // patch)
     coarse = torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
     return coarse.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, :size, :size].contiguous()
@@ -117,7 +117,7 @@ def _make_up(policy: Policy, window: int, generator: torch.Generator) -> Batch:
 
 def _draw_action_token(policy: Policy, generator: torch.Generator) -> Float[Tensor, " D"]:
     """As large as a word's embedding: a token of zeros says nothing of how large one should be."""
-    spread = policy.backbone.model.get_input_embeddings().weight.detach().float().std().cpu()
+    spread = policy.backbone.embeddings.weight.detach().float().std().cpu()
     return torch.randn(policy.backbone.context_width, generator=generator) * spread
 
 

@@ -159,7 +159,7 @@ def reaches(policy: Policy, sample: Sample) -> tuple[set[int], set[int]]:
         embedded.append(output.detach().requires_grad_())
         return embedded[-1]
 
-    hook = policy.backbone.model.get_input_embeddings().register_forward_hook(keep)
+    hook = policy.backbone.embeddings.register_forward_hook(keep)
     try:
         context = policy.contexts(replace(batch.to(tokens.device), image_tokens=tokens))
     finally:

@@ -5,14 +5,17 @@ padding shows. Nothing is taken from the layout's word: embeddings and mask are 
 and told by their values from those of the prompt's tokens, the frame's image tokens and the action token.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobile_vla.doctor.finding import Finding, list_numbers
 from mobile_vla.doctor.sample import LONGER, Sample, replace_tokens
+from mobile_vla.models.backbones.backbone import Backbone
 from mobile_vla.models.policy import Policy
 
 Role = Literal["text", "image", "action", "special", "padding"]
@@ -68,24 +71,34 @@ def map_sequence(policy: Policy, sample: Sample, seed: int = 3) -> SequenceMap:
         pair_text=pairs,
         pair_id=own.pair_id[:1] * 2,
     )
-    given: dict[str, Tensor] = {}
-
-    def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        given.update(kwargs)
-
-    hook = policy.backbone.model.text_model.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with _catch_sequence(policy.backbone) as given:
         before = policy.contexts(batch)
-    finally:
-        hook.remove()
     other = replace(batch, text_ids=torch.stack([torch.cat([ids, more]), rows[1]]))
     felt = float((policy.contexts(other)[0].float() - before[0].float()).abs().max())
     tokens = policy.backbone.image_tokens(policy.preprocessing(sample.frames))[own.pair_frame[0]]
-    roles, left = _tell_roles(policy, given["inputs_embeds"][0], tokens, padded, length)
-    attended = given["attention_mask"][0].bool().tolist()
+    (embeddings, mask), *_ = given
+    roles, left = _tell_roles(policy, embeddings[0], tokens, padded, length)
+    attended = mask[0].tolist()
     return SequenceMap(
         roles=tuple(roles), attended=tuple(attended), text_left=tuple(left), num_text=length, padding_felt=felt
     )
+
+
+@contextmanager
+def _catch_sequence(backbone: Backbone) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Embeddings and mask of each run of the decoder, while the block runs."""
+    caught: list[tuple[Tensor, Tensor]] = []
+    own = backbone.run
+
+    def run(embeddings: Tensor, mask: Tensor, *rest: Any) -> Tensor:
+        caught.append((embeddings, mask))
+        return own(embeddings, mask, *rest)
+
+    vars(backbone)["run"] = run
+    try:
+        yield caught
+    finally:
+        del vars(backbone)["run"]
 
 
 def judge_sequence(found: SequenceMap) -> list[Finding]:
@@ -104,7 +117,7 @@ def judge_sequence(found: SequenceMap) -> list[Finding]:
                 if felt
                 else "it lies after the action token, where a causal decoder does not look: the context changes by 0"
             ),
-            remedy="build the mask from the prompt's length, in models/layouts.py",
+            remedy="build the mask from the prompt's length, in models/backbones/layouts.py",
             numbers={"positions": open_to, "felt": found.padding_felt},
         )
     ]
@@ -113,24 +126,24 @@ def judge_sequence(found: SequenceMap) -> list[Finding]:
 def _tell_roles(
     policy: Policy, embeddings: Tensor, image_tokens: Tensor, ids: Tensor, length: int
 ) -> tuple[list[Role], list[int]]:
-    """By their values. Of several tokens that look alike the next of the prompt is meant."""
-    embed = policy.backbone.model.get_input_embeddings()
+    """By their values. Words that look like special tokens are told by the order of the prompt: as many positions as
+    possible hold its tokens in their order."""
+    embed = policy.backbone.embeddings
     with policy.backbone.autocast():
         words = embed(ids[:length]).to(embeddings.dtype)
         special = embed(ids.new_tensor(sorted(set(policy.backbone.special_ids.values())))).to(embeddings.dtype)
     action = policy.backbone.action_token.to(embeddings.dtype)
     images = image_tokens.to(embeddings.dtype)
+    is_image = [bool((images == row).all(1).any()) for row in embeddings]
+    same = [[] if seen else (words == row).all(1).tolist() for row, seen in zip(embeddings, is_image, strict=True)]
+    text = _align(same, length)
     roles: list[Role] = []
-    left: list[int] = []
     has_action = False
-    for row in embeddings:
-        number = left[-1] + 1 if left else 0
-        matches = (words[number:] == row).all(1).nonzero()[:, 0].tolist() if number < length else []
-        if (images == row).all(1).any():
+    for position, row in enumerate(embeddings):
+        if is_image[position]:
             roles.append("image")
-        elif matches:
+        elif position in text:
             roles.append("text")
-            left.append(number + matches[0])
         elif not has_action and torch.equal(row, action):
             roles.append("action")
             has_action = True
@@ -138,4 +151,28 @@ def _tell_roles(
             roles.append("special")
         else:
             roles.append("padding")
-    return roles, left
+    return roles, list(text.values())
+
+
+def _align(same: list[list[bool]], length: int) -> dict[int, int]:
+    """Position -> index of the prompt's token there: the longest common subsequence, as late as it can be.
+
+    same  for each position, which of the prompt's tokens it looks like; empty for none
+    """
+    best = [[0] * (length + 1) for _ in range(len(same) + 1)]  # of the positions and tokens that are left
+    for position in reversed(range(len(same))):
+        for token in reversed(range(length)):
+            skipped = max(best[position + 1][token], best[position][token + 1])
+            taken = 1 + best[position + 1][token + 1] if same[position] and same[position][token] else 0
+            best[position][token] = max(skipped, taken)
+    found: dict[int, int] = {}
+    position = token = 0
+    while position < len(same) and token < length:
+        if best[position + 1][token] == best[position][token]:
+            position += 1
+        elif same[position] and same[position][token] and 1 + best[position + 1][token + 1] == best[position][token]:
+            found[position] = token
+            position, token = position + 1, token + 1
+        else:
+            token += 1
+    return found

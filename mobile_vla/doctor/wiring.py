@@ -39,8 +39,8 @@ def judge_whole(found: WholeInputs, sequence: SequenceMap, layout: str, trained:
                 ),
                 means="contexts hardly differ between these inputs, and little can be learnt from so small differences",
                 remedy=(
-                    "in a random model give model.architecture.text_config.init_std=0.15 (with 0.02 the signal drowns "
-                    "in the positional embedding); else check preprocessing and base weights"
+                    "in a random Kosmos-2 give model.architecture.text_config.init_std=0.15 (with 0.02 the signal "
+                    "drowns in the positional embedding); else check preprocessing and base weights"
                 ),
                 numbers={"share": share, "threshold": DROWNED},
             )
@@ -122,7 +122,7 @@ def silent_places(found: Sequence[Sensitivity]) -> list[int]:
 def _not_wired(name: str, said: str, sequence: SequenceMap, layout: str) -> Finding:
     what = f"{said} changes the context by exactly 0 when it is replaced"
     numbers: dict[str, Any] = {"layout": layout}
-    remedy = "look at the sequence in sequence.png, and at models/layouts.py"
+    remedy = "look at the sequence in sequence.png, and at models/backbones/layouts.py"
     if name == "instruction" and layout == "legacy":
         remedy = "train with model.layout=robovlms or kosmos2; legacy only reads checkpoints that were trained with it"
     elif name == "image":

@@ -16,7 +16,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.backbones.backbone import Backbone
+from mobile_vla.models.backbones.model_config import ModelConfig
+from mobile_vla.models.policy import Policy
 
 Depth = Literal["frames", "image_tokens", "states", "contexts"]
 DEPTHS: tuple[Depth, ...] = ("frames", "image_tokens", "states", "contexts")
@@ -37,9 +39,9 @@ class Frozen:
         return Frozen(depth=depth, why=why) if self.reaches(depth) and self.depth != depth else self
 
 
-def find_frozen(config: ModelConfig, num_text_layers: int) -> Frozen:
-    """Of a policy that is trained with these settings."""
-    lora = config.lora
+def find_frozen(config: ModelConfig, backbone: Backbone) -> Frozen:
+    """Of a policy that is trained with these settings; `backbone` may be a sketch."""
+    lora, num_text_layers = config.lora, backbone.num_text_layers
     if config.dropout > 0:
         return Frozen(
             depth="frames", why=f"model.dropout={config.dropout:g} draws anew at every step, in frozen parts too"
@@ -53,23 +55,31 @@ def find_frozen(config: ModelConfig, num_text_layers: int) -> Frozen:
     first = lora.text_layers(num_text_layers)[0]
     if first == 0:
         return Frozen(depth="image_tokens", why="the first text layer is trained")
+    if not backbone.keeps_states:
+        return Frozen(depth="image_tokens", why=f"model.name={config.name} cannot begin in the midst of its decoder")
     return Frozen(depth="states", why=f"text layer {first} is trained")
 
 
 def frozen_weights(policy: Policy, depth: Depth) -> Mapping[str, Tensor]:
     """All that what is kept at this depth is made of, by name."""
-    backbone = policy.backbone
+    backbone, anatomy = policy.backbone, policy.backbone.anatomy
     parts: dict[str, Tensor] = {}
-    for tower in ("vision_model", "image_to_text_projection"):
+    for tower in (anatomy.vision, anatomy.projection):
         parts |= dict(backbone.model.get_submodule(tower).named_parameters(prefix=tower))
     if depth != "image_tokens":
-        text = backbone.text
-        layers = text.layers if depth == "contexts" else text.layers[: backbone.num_frozen_layers]
         parts |= {"action_token": backbone.action_token}
-        parts |= dict(text.embed_tokens.named_parameters(prefix="embed_tokens"))
-        parts |= dict(layers.named_parameters(prefix="layers"))
-    if depth == "contexts":
-        parts |= dict(backbone.text.layer_norm.named_parameters(prefix="layer_norm"))
+        text = backbone.model.get_submodule(anatomy.text).named_parameters(prefix=anatomy.text)
+        behind = _list_behind(backbone) if depth == "states" else set()
+        decoder = anatomy.text_layers.rpartition(".")[0]  # names are relative to what holds the layers
+        parts |= {name.removeprefix(f"{decoder}."): weight for name, weight in text if id(weight) not in behind}
     trained = [name for name, weight in parts.items() if weight.requires_grad]
     assert not trained, f"{trained[0]} is trained: what is kept at {depth} would be of its old value"
     return parts
+
+
+def _list_behind(backbone: Backbone) -> set[int]:
+    """Weights of the decoder from its first trained layer on, by identity."""
+    modules = backbone.text_layers[backbone.num_frozen_layers :]
+    if backbone.anatomy.norm is not None:
+        modules.append(backbone.model.get_submodule(backbone.anatomy.norm))
+    return {id(weight) for module in modules for weight in module.parameters()}

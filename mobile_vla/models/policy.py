@@ -1,7 +1,6 @@
 """The policy, its whole forward pass on one screen: frames and texts -> contexts -> windows -> chunks of actions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,29 +8,20 @@ from torch import Tensor, nn
 
 from mobile_vla.core.batch import Batch, gather_windows
 from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.models.backbones.backbone import Backbone
 from mobile_vla.models.backbones.fingerprint import fingerprint
-from mobile_vla.models.backbones.kosmos2 import BackboneConfig, Kosmos2Backbone
 from mobile_vla.models.backbones.loading import Source, load_model
-from mobile_vla.models.backbones.lora import AdapterConfig
+from mobile_vla.models.backbones.model_config import ModelConfig
 from mobile_vla.models.backbones.prefix import Prefix, Recording
-from mobile_vla.models.heads.head import HeadConfig
-from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig, MobileVLALSTMDecoder
+from mobile_vla.models.heads.lstm_decoder import MobileVLALSTMDecoder
 
 ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D), or as many rows as the windows count
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(BackboneConfig):
-    """The backbone's settings, with what of it is trained and which head reads its contexts."""
-
-    lora: AdapterConfig = field(default_factory=AdapterConfig)
-    head: HeadConfig = field(default_factory=LSTMDecoderConfig)
 
 
 class Policy(nn.Module):
     """A backbone that turns (frame, text) pairs into contexts, and a head that turns windows of them into actions."""
 
-    def __init__(self, backbone: Kosmos2Backbone, head: MobileVLALSTMDecoder, preprocessing: Preprocessing):
+    def __init__(self, backbone: Backbone, head: MobileVLALSTMDecoder, preprocessing: Preprocessing):
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -43,7 +33,7 @@ class Policy(nn.Module):
         cls, config: ModelConfig, source: Source, chunk: int, num_components: int, dtype: torch.dtype
     ) -> "Policy":
         """Load the base, inject adapters, add a fresh head; trained weights float32, frozen ones in `dtype`."""
-        backbone = Kosmos2Backbone(config, load_model(source), source.special_ids)
+        backbone = config.wrap(load_model(source), source.special_ids)
         base = fingerprint(backbone.model)
         backbone.adapt(config.lora)
         backbone.compute_in(dtype)

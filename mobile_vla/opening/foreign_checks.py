@@ -10,7 +10,6 @@ from typing import Any
 from mobile_vla.checkpoints.fitting import BACKBONE_PARTS, infer_head
 from mobile_vla.checkpoints.foreign import Foreign
 from mobile_vla.checkpoints.key_maps import OURS, plain_name
-from mobile_vla.checkpoints.parts import find_part
 from mobile_vla.checkpoints.scanning import scan
 from mobile_vla.core.errors import UserError
 from mobile_vla.models.skeleton import build_skeleton
@@ -44,17 +43,17 @@ def check_shapes(foreign: Foreign, config: TrainConfig, names: tuple[str, ...]) 
                 value=foreign.path,
             )
     _check_adapters(foreign, expected, shapes)
-    layers = len(skeleton.backbone.text.layers)
+    layers = skeleton.backbone.num_text_layers
     if ACTION_TOKEN in names and foreign.format.keys is not OURS and not config.model.lora.trains_action_token(layers):
         raise UserError(
             "holds an action token, which would be lost: model.lora.action_token must be true",
             argument="path",
             value=foreign.path,
         )
-    held = {find_part(name, name) for name in names}
+    held = {foreign.find_part(name) for name in names}
     whole = set(BACKBONE_PARTS) if held & set(BACKBONE_PARTS) and foreign.format.name != "peft" else set()
     whole |= held & set(HEAD_PARTS)
-    missing = [name for name in expected if name not in shapes and find_part(name, name) in whole]
+    missing = [name for name in expected if name not in shapes and foreign.find_part(name) in whole]
     if missing:
         raise UserError(
             f"holds a part of the model and lacks {len(missing)} of its weights (first: "

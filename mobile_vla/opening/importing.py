@@ -21,7 +21,7 @@ from mobile_vla.checkpoints.fitting import BACKBONE_PARTS
 from mobile_vla.checkpoints.foreign import CLIPPED, Foreign
 from mobile_vla.checkpoints.foreign_settings import Load
 from mobile_vla.checkpoints.key_maps import plain_name
-from mobile_vla.checkpoints.parts import PARTS, find_part
+from mobile_vla.checkpoints.parts import MODEL, PARTS
 from mobile_vla.checkpoints.portable import BASE
 from mobile_vla.checkpoints.trained import metadata, trained_state
 from mobile_vla.core.actions import ActionSpace
@@ -36,8 +36,6 @@ from mobile_vla.opening.opened import OpenedPolicy
 from mobile_vla.runs.folder import record_machine
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.start import build_start
-
-TOWER = "backbone.model."  # before the name of every weight of the backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,7 @@ class Import(OpenedPolicy):
         policy = self._start(self.config, self.source, self.machine.compute_dtype)
         if self._brings_base(policy):
             for name, weight in policy.backbone.model.named_parameters():
-                plain = plain_name(f"{TOWER}{name}")
+                plain = plain_name(f"{MODEL}{name}")
                 if plain in self.names:
                     weight.copy_(self.foreign.read(plain))
         self._fill(policy)
@@ -164,11 +162,11 @@ class Import(OpenedPolicy):
         policy = self._start(config, self.source, torch.float32)
         if not self._brings_base(policy):
             return config, policy
-        base = {f"{TOWER}{name}": weight for name, weight in plain_weights(policy.backbone.model).items()}
+        base = {f"{MODEL}{name}": weight for name, weight in plain_weights(policy.backbone.model).items()}
         base |= {name: foreign.read(name).float() for name in foreign.of_part(*BACKBONE_PARTS)}
-        weights = {name.removeprefix(TOWER): weight for name, weight in base.items()}
+        weights = {name.removeprefix(MODEL): weight for name, weight in base.items()}
         own = self.source.weights_preprocessing
-        write_backbone(weights, self.source.architecture, self.source.tokenizer, own, out / BASE)
+        write_backbone(weights, self.source, own, out / BASE)
         del policy, base, weights  # gigabytes, and the same again comes
         model = replace(config.model, weights=str(out / BASE), architecture={})
         plain["model"] |= {"weights": model.weights, "architecture": {}}
@@ -188,7 +186,7 @@ class Import(OpenedPolicy):
             )
         base = plain_weights(policy.backbone.model)
         return self.config.model.lora.preset != "full" and not all(
-            _is_same(self.foreign.read(name), base[name.removeprefix(TOWER)]) for name in backbone
+            _is_same(self.foreign.read(name), base[name.removeprefix(MODEL)]) for name in backbone
         )
 
     def _start(self, config: TrainConfig, source: Source, dtype: torch.dtype) -> Policy:
@@ -217,7 +215,7 @@ class Import(OpenedPolicy):
         taken += [name for name in self.names if name not in taken]  # of the backbone, which is the base
         found = {}
         for part in PARTS:
-            loaded, fresh = ([name for name in names if find_part(name, name) == part] for names in (taken, new))
+            loaded, fresh = ([name for name in names if self.foreign.find_part(name) == part] for names in (taken, new))
             if loaded or fresh:
                 found[part] = Part(loaded=tuple(loaded), new=tuple(fresh))
         return found

@@ -2,8 +2,7 @@
 
 import yaml
 
-from mobile_vla.models.backbones.kosmos2 import RANDOM
-from mobile_vla.models.policy import ModelConfig
+from mobile_vla.models.backbones.model_config import RANDOM, ModelConfig
 from mobile_vla.settings.conf_folder import find_conf_folder
 
 
@@ -12,5 +11,6 @@ def list_models() -> dict[str, ModelConfig]:
     found = {}
     for file in sorted((find_conf_folder() / "model").glob("*.yaml")):
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        found[file.stem] = ModelConfig(weights=RANDOM, architecture=values.get("architecture") or {})
+        kind = ModelConfig.choose(values)
+        found[file.stem] = kind(weights=RANDOM, architecture=values.get("architecture") or {})
     return found

@@ -65,6 +65,8 @@ class PortableRun:
         )
         facts = CardFacts(
             title=stored.folder.name,
+            backbone=stored.source.config.title,
+            transformers=stored.source.config.find_recipe(stored.source.architecture),
             data=self._describe_data(),
             metrics=None if self.found is None else describe_numbers(self.found),
             license=license,

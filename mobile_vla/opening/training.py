@@ -52,7 +52,7 @@ def open_training(
     opened = Configuration.open(config, machine)
     source = opened.source
     if config.model.lora.has_adapters:
-        config.model.lora.text_layers(source.architecture.text_config.layers)  # refuses layers that are not there
+        config.model.lora.text_layers(source.sketch.num_text_layers)  # refuses layers that are not there
     dataset = opened.open_data(progress)
     split, lost = find_split(config, dataset, run_folder, notes)
     actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
@@ -80,7 +80,7 @@ def open_training(
         skeleton = build_skeleton(config.model, config.data.chunk, len(actions.components))
         notes += describe_stored(config.callbacks.probe, data, skeleton)
         taps = resolve_taps(skeleton, config.callbacks.probe.taps)
-    usable = find_usable(config.model, source.architecture.text_config.layers, config.augmentation, taps)
+    usable = find_usable(source, config.augmentation, taps)
     cache = plan_cache(
         config.cache,
         usable,

@@ -4,7 +4,7 @@ In: the batch of a pass. Out: the same batch, fed with image tokens where all of
 the decoder need not run again. What taps hold of a frame comes along. The first pass is recorded; a later one whose
 frames it has shown runs the decoder behind the image part alone (`models.prefix`). A batch with any new frame is run as
 it is, and so is one where the image part differs or is looked at: image tokens are hidden or stand over the text, a tap
-reads the decoder at image tokens (`mean`, `max`, `first`).
+reads the decoder at image tokens (`mean`, `max`, `first`). A backbone that does not share prefixes runs every pass.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,16 @@ from mobile_vla.core.batch import Batch, FrameId
 from mobile_vla.models.backbones.prefix import Prefix, Recording, count_common
 from mobile_vla.models.policy import Policy
 from mobile_vla.taps.capture import Captured, refuse_compiled
-from mobile_vla.taps.points import PROJECTION
+from mobile_vla.taps.points import find_projection
 
 
 @contextmanager
 def remember_frames(policy: Policy, captured: Captured | None = None) -> Iterator["FrameMemory"]:
     """Watches the image tokens of a policy while the block runs; `captured`: what its taps hold, if it has any."""
-    refuse_compiled(policy, PROJECTION)
+    projection = find_projection(policy)
+    refuse_compiled(policy, projection)
     memory = FrameMemory(policy, captured)
-    with policy.get_submodule(PROJECTION).register_forward_hook(memory.see):
+    with policy.get_submodule(projection).register_forward_hook(memory.see):
         yield memory
 
 
@@ -37,7 +38,8 @@ class FrameMemory:
     def __init__(self, policy: Policy, captured: Captured | None):
         self.policy, self.captured = policy, captured
         looked_at = captured is not None and any(tap.reads_image_part for tap in captured.taps)
-        self._shares = not looked_at and not policy.backbone.layout.over_text
+        backbone = policy.backbone
+        self._shares = backbone.shares_prefix and not looked_at and not backbone.layout.over_text
         self._seen: Tensor | None = None
         self.expect(1)
 

@@ -13,7 +13,8 @@ from typing import Any
 from mobile_vla.contexts.manifest import StoreInfo
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.models.backbones.fingerprint import fingerprint_trained
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.backbones.model_config import ModelConfig
+from mobile_vla.models.policy import Policy
 from mobile_vla.probing.plans import SamplingPlan
 from mobile_vla.sources.schema import Episode
 

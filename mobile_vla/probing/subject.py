@@ -11,7 +11,8 @@ import torch
 
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.splits import Part
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.backbones.model_config import ModelConfig
+from mobile_vla.models.policy import Policy
 
 Wanted = Part | Literal["all"]
 

@@ -4,9 +4,10 @@
         policy(batch)
         maps = attention.take(batch).map  # (P, rows, columns), to be laid over the frames
 
-The decoder's attention says which image tokens (latents) the action token reads; the projection's says of which
-patches each latent is made. The map is the product: the share of the look at the image that goes to each patch. What
-goes to the class token, and to the latent queries, which are the same for every image, is no patch's and is told apart.
+The decoder's attention says which image tokens the action token reads. Where a projection makes image tokens by
+attention, as Kosmos-2's does, that says of which patches each is made, and the map is the product: the share of the
+look at the image that goes to each patch. What goes to the class token, and to the latent queries, which are the same
+for every image, is no patch's and is told apart. Elsewhere image tokens lie over the frame, and are the patches.
 
 Attention is no proof of use: what a token that is attended to changes is another question, which effects answer. And
 a patch is where the vision tower has put something, which it may have fetched from elsewhere.
@@ -26,10 +27,7 @@ from mobile_vla.core.batch import Batch
 from mobile_vla.core.errors import UserError
 from mobile_vla.taps.attention_config import AttentionConfig
 from mobile_vla.taps.capture import refuse_compiled
-from mobile_vla.taps.points import LAYERS, PROJECTION
-
-PROJECTION_ATTENTION = f"{PROJECTION}.x_attn"
-CLASS_TOKENS = 1  # before the patches
+from mobile_vla.taps.points import MODEL, list_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class AttentionMaps:
                   1, and padding has 0
     tokens        what of that, or of its rollout, goes to each image token: the mean over layers and heads
     projection    of each image token, over class token, patches (row by row) and latent queries, in this order; the
-                  mean over heads
+                  mean over heads. Where there is no such attention, each image token is its own patch
     map           `tokens`, made to sum to 1, times the patches' part of `projection`
     text_shares   of the action token's attention (or rollout), what goes to the `image` tokens, to the `text` (the
                   prompt), to `special` tokens and to the `action` token itself; they sum to 1
@@ -60,25 +58,33 @@ class AttentionMaps:
 def attend(policy: nn.Module, config: AttentionConfig) -> Iterator["Attention"]:
     """Eager attention and hooks while the block runs; both are as before afterwards, however it ends.
 
-    Only text decoder and projection, which share their configuration, are switched; the vision tower is not.
+    Only what is looked at is switched, by the backbone; `UserError` where it gives no attention.
     """
     assert not policy.training, "with dropout, attention rows do not sum to 1"
-    text_model: Any = policy.get_submodule("backbone.model.text_model")
-    layers = _resolve(config.layers, text_model.config.layers)
-    paths = {f"{LAYERS['text']}.{index}.self_attn": index for index in layers}
-    for path in (*paths, PROJECTION_ATTENTION):
+    backbone: Any = policy.backbone
+    anatomy = backbone.anatomy
+    if anatomy.attention is None:
+        raise UserError(
+            f"probe.attention: there are no attention maps of model.name={backbone.config.name}; leave "
+            "probe.attention.episodes at 0"
+        )
+    stack = list_layers(policy, "text")
+    layers = _resolve(config.layers, len(stack))
+    paths = {f"{stack[index]}.{anatomy.attention}": index for index in layers}
+    projection = None if anatomy.projection_attention is None else f"{MODEL}.{anatomy.projection_attention}"
+    for path in (*paths, *([] if projection is None else [projection])):
         refuse_compiled(policy, path)
     attention = Attention(policy, config, layers)
     with ExitStack() as undo:
-        undo.callback(text_model.set_attn_implementation, text_model.config._attn_implementation)
-        text_model.set_attn_implementation("eager")
+        undo.enter_context(backbone.attend_eagerly())
         undo.enter_context(policy.register_forward_pre_hook(attention.begin, with_kwargs=True))
         undo.enter_context(policy.register_forward_hook(attention.end, always_call=True))
         for path, index in paths.items():
             hook = partial(attention.keep_layer, index)
             undo.enter_context(policy.get_submodule(path).register_forward_hook(hook))
-        projection = policy.get_submodule(PROJECTION_ATTENTION)
-        undo.enter_context(projection.register_forward_hook(attention.keep_projection))
+        if projection is not None:
+            hook = attention.keep_projection
+            undo.enter_context(policy.get_submodule(projection).register_forward_hook(hook))
         yield attention
 
 
@@ -101,8 +107,8 @@ class Attention:
             raise RuntimeError("nothing was attended to: run the policy on a batch, uncompiled, before each take")
         if self._batch.pair_id != batch.pair_id:
             raise RuntimeError("the policy was last run on another batch than the one that is asked for")
-        assert self._projection is not None
-        action, projection, self._batch = self._action, self._projection, None
+        action, self._batch = self._action, None
+        projection = self._own_patches(batch) if self._projection is None else self._projection
         with torch.autocast(action.device.type, enabled=False):  # products in float32, wherever this is called
             text = torch.stack([self._rows[index] for index in self.layers], dim=1)  # (P, layers, heads, N)
             if self.config.kind == "rollout":
@@ -138,6 +144,13 @@ class Attention:
     def keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         self._projection = output[1].detach().float().mean(1)  # (U, L, keys)
 
+    def _own_patches(self, batch: Batch) -> Float[Tensor, "U L L"]:
+        """Each image token is its own patch."""
+        assert batch.frames is not None
+        assert self.policy.backbone.anatomy.projection_attention is None
+        own = torch.eye(self.policy.backbone.num_image_tokens, device=batch.frames.device)
+        return own.expand(len(batch.frames), -1, -1)
+
     def _combine(
         self,
         batch: Batch,
@@ -148,14 +161,13 @@ class Attention:
     ) -> AttentionMaps:
         """Action token -> image tokens -> patches; `row` is the action token's, over its whole sequence."""
         backbone = self.policy.backbone
-        vision = backbone.model.config.vision_config
-        side = vision.image_size // vision.patch_size
+        grid = backbone.image_grid
         begin = len(backbone.layout.before_image)
         end = begin + backbone.num_image_tokens
         tokens = row[:, begin:end]  # (P, L)
         look = tokens / tokens.sum(1, keepdim=True)
         reached = torch.einsum("pl,plk->pk", look, projection[batch.pair_frame])  # (P, keys)
-        classes, patches, queries = reached.split([CLASS_TOKENS, side * side, backbone.num_image_tokens], dim=1)
+        classes, patches, queries = reached.split([grid.classes, grid.rows * grid.columns, grid.others], dim=1)
         behind_image = end + len(backbone.layout.behind_image)
         itself = row.gather(1, action[:, None])[:, 0]
         special = row[:, :begin].sum(1) + row[:, end:behind_image].sum(1)
@@ -163,7 +175,7 @@ class Attention:
             text=text,
             tokens=tokens,
             projection=projection,
-            map=patches.unflatten(1, (side, side)),  # patches are numbered row by row, from the upper left one
+            map=patches.unflatten(1, (grid.rows, grid.columns)),  # numbered row by row, from the upper left one
             text_shares={
                 "image": tokens.sum(1),
                 "text": row[:, behind_image:].sum(1) - itself,

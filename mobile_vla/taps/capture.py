@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from mobile_vla.core.batch import Batch
 from mobile_vla.core.errors import UserError
 from mobile_vla.taps.places import Places, every_pair
-from mobile_vla.taps.points import PIXELS, PROJECTION, Tap
+from mobile_vla.taps.points import PIXELS, Tap
 from mobile_vla.taps.reductions import REDUCTIONS, Extent
 
 PIXELS_SIDE = 16
@@ -101,7 +101,7 @@ class Captured:
         for tap in self.taps:
             if tap.name in self._kept:
                 continue
-            if tap.path == PROJECTION and batch.image_tokens is not None:
+            if tap.is_image_tokens and batch.image_tokens is not None:
                 self._keep(tap, batch.image_tokens)
             elif given := _skips(tap, batch):
                 raise UserError(

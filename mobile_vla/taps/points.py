@@ -1,7 +1,7 @@
 """Tap points: where in the policy a row's vectors are read, and how each is made one vector.
 
-In: names as users type them, and a policy. Out: `Tap`s, which know their module, which rows its output has and how it
-is reduced. Names:
+In: names as users type them, and a policy, whose backbone says where its parts are. Out: `Tap`s, which know their
+module, which rows its output has and how it is reduced. Names:
 
     context         the head's input                            image_tokens     the projection's output
     text_layer_<n>  a text layer's output at the action token   vision_layer_<n> a vision layer's output
@@ -14,29 +14,20 @@ path has no own one.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from mobile_vla.core.errors import UserError
 
-PROJECTION = "backbone.model.image_to_text_projection"
-LAYERS = {
-    "text": "backbone.model.text_model.model.layers",
-    "vision": "backbone.model.vision_model.model.encoder.layers",
-}
+MODEL = "backbone.model"
 PIXELS = "pixels"
+TOWERS = ("text", "vision")
 LAYER = re.compile(r"(text|vision)_layer_(\d+)")
 
 Rows = Literal["frame", "pair", "window"]
-SIDES: dict[str, Rows] = {  # what the output of a module in this part of the policy has a row for
-    "backbone.model.vision_model": "frame",
-    PROJECTION: "frame",
-    "backbone.model.text_model": "pair",
-    "head": "window",
-}
 ALLOWED: dict[Rows, tuple[str, ...]] = {  # a text's length differs from batch to batch, so it cannot be kept whole
     "frame": ("mean", "max", "first", "last", "whole"),
     "pair": ("action_token", "mean", "max", "first", "last"),
@@ -53,6 +44,7 @@ class Tap:
     rows       what the module has a row for: each distinct `frame`, each `pair`, or each position of each `window`
     reduction  see `reductions`
     reads      what the module puts out, or what it is given
+    is_image_tokens  whether its module puts out image tokens: a batch may bring them along
     """
 
     name: str
@@ -60,6 +52,7 @@ class Tap:
     rows: Rows
     reduction: str
     reads: Literal["output", "input"] = "output"
+    is_image_tokens: bool = False
 
     @property
     def reads_image_part(self) -> bool:
@@ -67,13 +60,14 @@ class Tap:
         return self.rows == "pair" and self.reduction not in ("action_token", "last")
 
 
+CONTEXT = "context"
 FIXED = {
-    "context": Tap(name="context", path="head", rows="window", reduction="whole", reads="input"),
-    "image_tokens": Tap(name="image_tokens", path=PROJECTION, rows="frame", reduction="mean"),
+    CONTEXT: Tap(name=CONTEXT, path="head", rows="window", reduction="whole", reads="input"),
     "head_state": Tap(name="head_state", path="head.rnn", rows="window", reduction="whole"),
     PIXELS: Tap(name=PIXELS, path=None, rows="frame", reduction="whole"),
 }
-DEFAULT_TAPS = ("context", PIXELS)  # what is looked into, and what the frames themselves give away
+IMAGE_TOKENS = "image_tokens"
+DEFAULT_TAPS = (CONTEXT, PIXELS)  # what is looked into, and what the frames themselves give away
 PREDICTED = Tap(name="predicted", path="head", rows="window", reduction="whole")  # stored beside taps, no tap point
 
 
@@ -98,7 +92,11 @@ def _resolve(policy: nn.Module, name: str) -> Tap:
     spelled, colon, reduction = name.partition(":")
     layer = LAYER.fullmatch(spelled)
     if spelled in FIXED:
-        own, allowed = FIXED[spelled], ALLOWED["frame"] if spelled == "image_tokens" else ("whole",)
+        own, allowed = FIXED[spelled], ("whole",)
+    elif spelled == IMAGE_TOKENS:
+        path = find_projection(policy)
+        own = Tap(name=spelled, path=path, rows="frame", reduction="mean", is_image_tokens=True)
+        allowed = ALLOWED["frame"]
     elif layer:
         own = _layer(policy, spelled, layer[1], int(layer[2]))
         allowed = ALLOWED[own.rows]
@@ -112,11 +110,13 @@ def _resolve(policy: nn.Module, name: str) -> Tap:
         return own
     if reduction not in allowed:
         raise UserError(f"{spelled} cannot be reduced by '{reduction}'; expected {_list(allowed)}", argument="taps")
-    return Tap(name=name, path=own.path, rows=own.rows, reduction=reduction, reads=own.reads)
+    return replace(own, name=name, reduction=reduction)
 
 
 def _layer(policy: nn.Module, spelled: str, tower: str, index: int) -> Tap:
-    count = _num_layers(policy, tower)
+    count = len(list_layers(policy, tower))
+    if not count:
+        raise UserError(f"there is no {spelled}, this backbone has no layers of the {tower} part", argument="taps")
     if index >= count:
         raise UserError(
             f"there is no {spelled}, the {tower} part has {count} layers; expected {tower}_layer_0 to "
@@ -124,7 +124,7 @@ def _layer(policy: nn.Module, spelled: str, tower: str, index: int) -> Tap:
             argument="taps",
         )
     rows, reduction = ("pair", "action_token") if tower == "text" else ("frame", "mean")
-    return Tap(name=spelled, path=f"{LAYERS[tower]}.{index}", rows=rows, reduction=reduction)
+    return Tap(name=spelled, path=list_layers(policy, tower)[index], rows=rows, reduction=reduction)
 
 
 def _module(policy: nn.Module, path: str) -> Tap:
@@ -135,10 +135,43 @@ def _module(policy: nn.Module, path: str) -> Tap:
         known = False
     if not known:
         raise _unknown(policy, path)
-    for part, rows in SIDES.items():
+    sides = _find_sides(policy)
+    for part, rows in sides.items():
         if path == part or path.startswith(f"{part}."):
-            return Tap(name=path, path=path, rows=rows, reduction="")
-    raise UserError(f"{path} cannot be tapped; expected a module within {_list(SIDES)}", argument="taps")
+            at_projection = path == find_projection(policy)
+            return Tap(name=path, path=path, rows=rows, reduction="", is_image_tokens=at_projection)
+    raise UserError(f"{path} cannot be tapped; expected a module within {_list(sides)}", argument="taps")
+
+
+def _find_sides(policy: nn.Module) -> dict[str, Rows]:
+    """What the output of a module within one of these has a row for."""
+    anatomy = _anatomy(policy)
+    return {
+        f"{MODEL}.{anatomy.vision}": "frame",
+        f"{MODEL}.{anatomy.projection}": "frame",
+        f"{MODEL}.{anatomy.text}": "pair",
+        "head": "window",
+    }
+
+
+def find_projection(policy: nn.Module) -> str:
+    """The module that puts out image tokens."""
+    return f"{MODEL}.{_anatomy(policy).projection}"
+
+
+def list_layers(policy: nn.Module, tower: str) -> list[str]:
+    """The layers of the `text` or the `vision` part, first to last; empty where it has none."""
+    path = getattr(_anatomy(policy), f"{tower}_layers")
+    return (
+        []
+        if path is None
+        else [f"{MODEL}.{path}.{name}" for name, _ in policy.get_submodule(f"{MODEL}.{path}").named_children()]
+    )
+
+
+def _anatomy(policy: nn.Module) -> Any:
+    backbone: Any = policy.backbone
+    return backbone.anatomy
 
 
 def _unknown(policy: nn.Module, spelled: str) -> UserError:
@@ -153,14 +186,9 @@ def _unknown(policy: nn.Module, spelled: str) -> UserError:
 
 
 def _known(policy: nn.Module) -> list[str]:
-    layers = [f"{tower}_layer_<0-{_num_layers(policy, tower) - 1}>" for tower in LAYERS]
-    return [*FIXED, *layers]
-
-
-def _num_layers(policy: nn.Module, tower: str) -> int:
-    layers = policy.get_submodule(LAYERS[tower])
-    assert isinstance(layers, nn.ModuleList)
-    return len(layers)
+    counts = {tower: len(list_layers(policy, tower)) for tower in TOWERS}
+    layers = [f"{tower}_layer_<0-{count - 1}>" for tower, count in counts.items() if count]
+    return [CONTEXT, IMAGE_TOKENS, *(name for name in FIXED if name != CONTEXT), *layers]
 
 
 def _list(words) -> str:

@@ -20,12 +20,10 @@ from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.data.features import feature_prefix
 from mobile_vla.data.packed.marks import KEY, list_marked
 from mobile_vla.data.requests import Intervention, WindowRequest
-from mobile_vla.models.backbones.layouts import LAYOUTS
 from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.frozen import DEPTHS, Depth, Frozen, find_frozen
-from mobile_vla.models.policy import ModelConfig
 from mobile_vla.sources.schema import Episode
-from mobile_vla.taps.points import PIXELS, PROJECTION, Tap
+from mobile_vla.taps.points import PIXELS, Tap
 from mobile_vla.training.augmentation import AugmentationConfig
 
 GB = 10**9
@@ -69,17 +67,15 @@ class CachePlan:
     notes: tuple[str, ...] = ()
 
 
-def find_usable(
-    model: ModelConfig, num_text_layers: int, augmentation: AugmentationConfig, taps: Sequence[Tap]
-) -> Frozen:
+def find_usable(source: Source, augmentation: AugmentationConfig, taps: Sequence[Tap]) -> Frozen:
     """How deep work may be kept in a training that augments frames so, and stores what these taps hold."""
-    frozen = find_frozen(model, num_text_layers)
+    frozen = find_frozen(source.config, source.sketch)
     if augmentation.is_on:
         frozen = frozen.but_not_behind("frames", "augmentation changes the frames at every step")
     for tap in taps:
         if tap.name == PIXELS:
             continue  # read from the frames of the few rows that are stored, apart from the model (`epoch_store`)
-        if tap.rows == "frame" and tap.path != PROJECTION:
+        if tap.rows == "frame" and not tap.is_image_tokens:
             frozen = frozen.but_not_behind("frames", f"callbacks.probe.taps has {tap.name}, which is read on the way")
         elif tap.rows in ("frame", "pair"):
             frozen = frozen.but_not_behind(
@@ -157,7 +153,8 @@ def _tokenize(data: EpisodeDataModule, text: str) -> tuple[int, ...]:
 
 def _count_bytes(depth: Depth, wanted: Wanted, source: Source, dtype: torch.dtype) -> int:
     """Of an episode's rows with all of its texts."""
-    width, num_image = source.architecture.text_config.embed_dim, source.architecture.latent_query_num
+    backbone = source.sketch
+    width, num_image = backbone.context_width, backbone.num_image_tokens
     if depth == "image_tokens":
         rows = num_image
     elif depth == "contexts":
@@ -165,7 +162,7 @@ def _count_bytes(depth: Depth, wanted: Wanted, source: Source, dtype: torch.dtyp
     else:
         lengths = torch.tensor([[len(text)] for text in wanted.texts])
         masks = torch.arange(int(lengths.max())) < lengths
-        action, _ = LAYOUTS[source.config.layout].ends(num_image, masks)
+        action, _ = backbone.layout.ends(num_image, masks)
         rows = int((action + 1).sum())
     return wanted.episode.num_frames * rows * width * dtype.itemsize
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mobile_vla.core.changes import Change, on_change
 from mobile_vla.data.dataset import DataConfig
-from mobile_vla.models.policy import ModelConfig
+from mobile_vla.models.backbones.model_config import ModelConfig
 from mobile_vla.training.augmentation import AugmentationConfig
 from mobile_vla.training.cache_plan import CacheConfig
 from mobile_vla.training.callbacks.checkpoint import CheckpointConfig

@@ -10,10 +10,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
 import torch
 import transformers
@@ -35,7 +34,6 @@ from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, 
 AT_ONCE = 16  # frames
 LEFT_S = 3600  # a file that nobody has gone on writing for so long was left by a killed process
 SCHEMA = 3  # since 3 each file carries the mark of its place
-ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
 
 def fill(
@@ -122,31 +120,13 @@ def _describe_content(depth: Depth, policy: Policy) -> dict[str, object]:
         "transformers": transformers.__version__,
         "of": depth,
         "weights": fingerprint_trained(frozen_weights(policy, depth)),
-        "architecture": _describe_architecture(policy),
+        "architecture": backbone.describe_architecture(),
         "text_layers": 0 if depth == "image_tokens" else backbone.num_frozen_layers,
         "preprocessing": asdict(policy.preprocessing),
-        "layout": None if depth == "image_tokens" else backbone.config.layout,
+        "layout": None if depth == "image_tokens" else backbone.layout.name,
         "special_ids": None if depth == "image_tokens" else backbone.special_ids,
         "dtype": str(backbone.compute_dtype),
         "device": backbone.action_token.device.type,
-    }
-
-
-def _describe_architecture(policy: Policy) -> dict[str, object]:
-    """What weights do not tell: heads, activations, epsilons. Of the text decoder too, where only image tokens are
-    kept: the projection in front of them attends with its heads."""
-    model = policy.backbone.model.config
-    config = model.to_dict()
-    attention = [part._attn_implementation for part in (model, model.text_config, model.vision_config)]
-    return {"config": _without_origin(config), "attention": attention}
-
-
-def _without_origin(config: Mapping[Any, Any]) -> dict[Any, object]:
-    """Without where a configuration comes from, and in which precision it was stored."""
-    return {
-        name: _without_origin(value) if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if name not in ORIGIN
     }
 
 

@@ -13,11 +13,12 @@ from mobile_vla.checkpoints.trained import metadata
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch, PairId
 from mobile_vla.evaluation.metrics import EpisodeSums
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.policy import Policy
 from mobile_vla.sources.schema import Episode
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
 
@@ -42,7 +43,7 @@ def make_policy(seed: int = 0, *, hidden: int = 128, num_components: int = 2, **
     lora = AdapterConfig(**{"r": 8, "dropout": 0.0, **settings.pop("lora", {})})
     head = LSTMDecoderConfig(hidden=hidden, layers=2, mlp=(128,))
     known = {"weights": "random", "architecture": copy.deepcopy(ARCHITECTURE), "head": head}
-    config = ModelConfig(**{**known, **settings}, lora=lora)
+    config = Kosmos2ModelConfig(**{**known, **settings}, lora=lora)
     return Policy.build(config, open_source(config), CHUNK, num_components, torch.float32)
 
 

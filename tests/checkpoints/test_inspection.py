@@ -15,7 +15,7 @@ from mobile_vla.checkpoints.key_maps import ADAPTER, LAB, LM_HEAD, ROBOVLMS, TRA
 from mobile_vla.checkpoints.opening import open_checkpoint
 from mobile_vla.checkpoints.parts import Count, take_apart
 from mobile_vla.core.errors import UserError
-from mobile_vla.models.policy import ModelConfig
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.skeleton import build_skeleton
 from tests.checkpoints.conftest import ARCHITECTURE, make_policy
 from tests.checkpoints.foreign import (
@@ -28,8 +28,8 @@ from tests.checkpoints.foreign import (
 )
 
 CANDIDATES = {
-    "small": ModelConfig(weights="random", architecture=ARCHITECTURE),
-    "kosmos2": ModelConfig(weights="random"),
+    "small": Kosmos2ModelConfig(weights="random", architecture=ARCHITECTURE),
+    "kosmos2": Kosmos2ModelConfig(weights="random"),
 }
 
 

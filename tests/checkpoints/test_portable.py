@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from mobile_vla.checkpoints.card import CardFacts, render_card
 from mobile_vla.checkpoints.portable import write_portable
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
@@ -21,7 +22,15 @@ from mobile_vla.models.stepper import PolicyStepper
 
 LOADING = Path(__file__).with_name("plain_loading.py")
 INSTRUCTIONS = ("go left", "go past the box on the right side and stop")
-FACTS = CardFacts(title="x", data=["Episodes: 3."], metrics=None, license=None, data_license=None)
+FACTS = CardFacts(
+    title="x",
+    backbone="Kosmos-2",
+    transformers=("Kosmos2Model", Kosmos2ModelConfig.family.image_code),
+    data=["Episodes: 3."],
+    metrics=None,
+    license=None,
+    data_license=None,
+)
 CASES = {
     "robovlms": {},
     "kosmos2": {"layout": "kosmos2", "lora": {"preset": "text", "layers": "last:1"}},

@@ -18,10 +18,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.policy import Policy
 from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.checkpoints.foreign import LIGHTNING, lab_state
 from tests.cli.small_training import run
@@ -51,7 +52,7 @@ def lab() -> dict[str, Tensor]:
     """The tensors of a file of the lab's form that is as it should be."""
     torch.manual_seed(0)
     head = LSTMDecoderConfig(hidden=8, layers=2, mlp=(8,))
-    config = ModelConfig(weights="random", architecture=ARCHITECTURE, lora=AdapterConfig(r=4), head=head)
+    config = Kosmos2ModelConfig(weights="random", architecture=ARCHITECTURE, lora=AdapterConfig(r=4), head=head)
     policy = Policy.build(config, open_source(config), 10, 2, torch.float32)
     with torch.no_grad():
         for name, weight in policy.named_parameters():

@@ -50,7 +50,7 @@ def world(tmp_path_factory) -> SimpleNamespace:
     bare = make_policy(lora={"preset": "none"}, architecture=architecture)
     source = open_source(bare.backbone.config)
     base = root / "base"
-    write_backbone(plain_weights(bare.backbone.model), source.architecture, source.tokenizer, bare.preprocessing, base)
+    write_backbone(plain_weights(bare.backbone.model), source, bare.preprocessing, base)
     policy = stir(make_policy(weights=str(base), architecture={}))
     tuned = stir(make_policy(weights=str(base), architecture={}, lora={"preset": "full"}))
     hyperparameters = {"hyper_parameters": {"configs": HYPERPARAMETERS}}

@@ -116,7 +116,7 @@ def world(tmp_path_factory) -> SimpleNamespace:
     bare = make_policy(lora={"preset": "none"})
     source = open_source(bare.backbone.config)
     base = root / "base"
-    write_backbone(plain_weights(bare.backbone.model), source.architecture, source.tokenizer, bare.preprocessing, base)
+    write_backbone(plain_weights(bare.backbone.model), source, bare.preprocessing, base)
     policy = stir(make_policy(weights=str(base), architecture={}))
     frames = torch.randint(0, 256, (2, 37, 50, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     return SimpleNamespace(

@@ -14,10 +14,11 @@ import yaml
 from mobile_vla.checkpoints.files import save
 from mobile_vla.checkpoints.trained import metadata, trained_state
 from mobile_vla.cli.main import main
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.policy import Policy
 from mobile_vla.models.skeleton import build_skeleton
 from mobile_vla.settings.conf_folder import find_conf_folder
 from tests.checkpoints.conftest import SPACE
@@ -38,7 +39,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def policy() -> Policy:
     torch.manual_seed(0)
     head = LSTMDecoderConfig(hidden=32, mlp=(16,))
-    config = ModelConfig(weights="random", architecture=ARCHITECTURE, lora=AdapterConfig(r=4), head=head)
+    config = Kosmos2ModelConfig(weights="random", architecture=ARCHITECTURE, lora=AdapterConfig(r=4), head=head)
     policy = Policy.build(config, open_source(config), 10, 2, torch.float32)
     with torch.no_grad():
         for name, weight in policy.named_parameters():
@@ -204,7 +205,7 @@ def test_mistakes_are_one_line_and_write_nothing(words, message, policy, tmp_pat
 @pytest.mark.slow
 def test_seven_gigabytes_within_one(tmp_path):
     """The lab's checkpoint at full size: every tensor has its bytes, which were never written (a sparse file)."""
-    policy = build_skeleton(ModelConfig(weights="random"), chunk=10, num_components=2)
+    policy = build_skeleton(Kosmos2ModelConfig(weights="random"), chunk=10, num_components=2)
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     file = tmp_path / "full.ckpt"

@@ -11,9 +11,9 @@ import torch
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.doctor.case import Case
 from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig
 from mobile_vla.opening.configuration import Configuration
 from mobile_vla.sources.synthetic.writer import SynthConfig, write_episodes
 from mobile_vla.training.config import TrainConfig
@@ -54,7 +54,7 @@ def make_config(episodes: Path) -> Callable[..., TrainConfig]:
         files = {"root": str(episodes), "pack": False, "pack_dir": str(episodes.parent / "pack"), "window": 4}
         return TrainConfig(
             data=DataConfig(**{**files, "chunk": 5, **(data or {})}),
-            model=ModelConfig(architecture=built, **settings),
+            model=Kosmos2ModelConfig(architecture=built, **settings),
             trainer=TrainerConfig(**{"accelerator": "cpu", **(trainer or {})}),
         )
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from mobile_vla.core.batch import Batch, PairId
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import load_model, open_source
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.policy import Policy
 from tests.tiny_kosmos import TEXT
 
 ARCHITECTURE = {
@@ -31,10 +32,10 @@ TEXTS = ("go left", "go past the box on the right side", "상자를 돌아 왼�
 NUM_FRAMES = 5
 
 
-def model_config(**settings) -> ModelConfig:
+def model_config(**settings) -> Kosmos2ModelConfig:
     lora = settings.pop("lora", {})
     known = {"weights": "random", "architecture": copy.deepcopy(ARCHITECTURE), "head": HEAD}
-    return ModelConfig(**{**known, **settings}, lora=AdapterConfig(**{"r": 4, "dropout": 0.0, **lora}))
+    return Kosmos2ModelConfig(**{**known, **settings}, lora=AdapterConfig(**{"r": 4, "dropout": 0.0, **lora}))
 
 
 def make_policy(dtype: torch.dtype = torch.float32, chunk: int = 3, num_components: int = 2, **settings) -> Policy:

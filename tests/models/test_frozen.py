@@ -29,8 +29,8 @@ def make(tiny, lora, model):
 
 @pytest.mark.parametrize(("lora", "model", "depth", "why"), CASES)
 def test_depth_and_reason(tiny, lora, model, depth, why):
-    config = tiny.model_config(lora=lora, **model)
-    frozen = find_frozen(config, LAYERS)
+    policy = make(tiny, lora, model)
+    frozen = find_frozen(policy.backbone.config, policy.backbone)
     assert frozen.depth == depth
     assert why in frozen.why
     assert [frozen.reaches(d) for d in DEPTHS] == [i <= DEPTHS.index(depth) for i in range(4)]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mobile_vla.models.backbones.layouts import LAYOUTS
+from mobile_vla.models.backbones.kosmos2 import LAYOUTS, Kosmos2ModelConfig
 from mobile_vla.models.memory import Memory, StepConfig, estimate_memory, make_batch, trace_activations
-from mobile_vla.models.skeleton import HUB_NAME, build_skeleton
+from mobile_vla.models.skeleton import build_skeleton
 
 STEP = StepConfig(batch_size=8, window=3, span=2, chunk=3, components=2, tokens=9)
 FRAMES = 24
@@ -120,5 +120,5 @@ def test_what_fits_a_card():
 
 def test_the_known_model_is_described_without_a_download(tiny, monkeypatch):
     monkeypatch.setattr("transformers.Kosmos2Config.from_pretrained", lambda *_, **__: pytest.fail("it asked the hub"))
-    config = tiny.model_config(weights=HUB_NAME, architecture={}, lora={"r": 32})
+    config = tiny.model_config(weights=Kosmos2ModelConfig.family.hub, architecture={}, lora={"r": 32})
     assert build_skeleton(config, 10, 2).backbone.context_width == 2048

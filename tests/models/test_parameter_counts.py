@@ -5,7 +5,7 @@ import torch
 from transformers import Kosmos2Config, Kosmos2Model
 
 from mobile_vla.core.preprocessing import Preprocessing
-from mobile_vla.models.backbones.kosmos2 import BackboneConfig, Kosmos2Backbone
+from mobile_vla.models.backbones.kosmos2 import Kosmos2Backbone, Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import Policy
@@ -16,7 +16,7 @@ HEAD, TOKEN = 12_737_300, 2_048
 
 def real_policy(**adapters) -> Policy:
     with torch.device("meta"):
-        backbone = Kosmos2Backbone(BackboneConfig(weights="random"), Kosmos2Model(Kosmos2Config()), {})
+        backbone = Kosmos2Backbone(Kosmos2ModelConfig(weights="random"), Kosmos2Model(Kosmos2Config()), {})
         backbone.adapt(AdapterConfig(r=32, **adapters))
         head = LSTMDecoderConfig().build(backbone.context_width, 10, 2)
     return Policy(backbone, head, Preprocessing())

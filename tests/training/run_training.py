@@ -23,9 +23,9 @@ from mobile_vla.core.durable import write_text
 from mobile_vla.core.errors import Interrupted, UserError
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig
 from mobile_vla.opening.training import open_training
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.training.augmentation import AugmentationConfig
@@ -71,7 +71,7 @@ def make_config(
     return TrainConfig(
         seed=seed,
         data=DataConfig(**{**windows, **files, **(data or {})}),
-        model=ModelConfig(**{**source, "lora": adapters, **(model or {})}),
+        model=Kosmos2ModelConfig(**{**source, "lora": adapters, **(model or {})}),
         optimization=OptimizationConfig(**{"lr": 3e-3, **(optimization or {})}),
         augmentation=AugmentationConfig(**(augmentation or {})),
         cache=CacheConfig(**{"dir": str(Path(root).parent / "features"), **(cache or {})}),

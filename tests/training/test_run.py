@@ -13,9 +13,9 @@ from mobile_vla.checkpoints.trained import action_space, read_checkpoint
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig
 from mobile_vla.opening.training import open_training
 from mobile_vla.training.config import CallbacksConfig, TrainConfig
 from mobile_vla.training.module import OptimizationConfig
@@ -42,7 +42,7 @@ def config(lab, tmp_path_factory) -> TrainConfig:
             pack_dir=str(root / "packed"),
             split=SplitConfig(validation=0.4, test=0.0),
         ),
-        model=ModelConfig(
+        model=Kosmos2ModelConfig(
             weights="random",
             architecture=copy.deepcopy(source.architecture),
             lora=AdapterConfig(r=4),

@@ -10,9 +10,9 @@ from mobile_vla.checkpoints.trained import read_checkpoint
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig
 from mobile_vla.data.splits import SplitConfig
+from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
-from mobile_vla.models.policy import ModelConfig
 from mobile_vla.opening.training import open_training
 from mobile_vla.sources.opening import printable
 from mobile_vla.training.config import CallbacksConfig, LoggerConfig, TrainConfig
@@ -40,7 +40,7 @@ def configs(lab, tmp_path_factory) -> dict[str, TrainConfig]:
                 max_fault_share=1.0,
                 split=SplitConfig(validation=0.3, test=0.0),
             ),
-            model=ModelConfig(
+            model=Kosmos2ModelConfig(
                 weights="random",
                 architecture=copy.deepcopy(source.architecture),
                 lora=AdapterConfig(r=4),

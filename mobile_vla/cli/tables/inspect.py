@@ -169,8 +169,9 @@ def payload_of_model(policy: "Policy", memory: "Mapping[int, Memory]") -> dict[s
     weights = dict(policy.named_parameters())
     tensors, listed = Counter[str](), Counter[str]()
     for name, weight in weights.items():
-        tensors[find_part(name, name)] += 1
-        listed[find_part(name, name)] += weight.numel()
+        part = find_part(name, name, policy.backbone.anatomy)
+        tensors[part] += 1
+        listed[part] += weight.numel()
     counts = policy.num_parameters()
     return {
         "format": "configuration",

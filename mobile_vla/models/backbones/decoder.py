@@ -1,4 +1,4 @@
-"""The text decoder in pieces: transformers' own modules, called one by one.
+"""Kosmos-2's text decoder in pieces: transformers' own modules, called one by one.
 
 A context is the state of one position behind the last layer. So a training step that nobody watches computes the last
 layer at that position alone; and where lower layers are frozen, it begins with the states that they put out, which
@@ -11,28 +11,19 @@ The decoder is causal, so nothing behind the action token is ever needed.
 from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextBlock, Kosmos2TextTransformer
 
-Additive = Float[Tensor, "P 1 N N"]  # 0 where a position may be attended to, the least number of its dtype elsewhere
+from mobile_vla.models.backbones.layouts import Additive, attention_mask
 
 
 def embed(text: Kosmos2TextTransformer, embeddings: Float[Tensor, "P N D"]) -> Float[Tensor, "P N D"]:
     """What the first layer reads: scaled, with positions."""
     states = text.forward_embedding(input_ids=None, inputs_embeds=embeddings)
     return F.dropout(states, text.dropout, text.training)  # a second time, as transformers does
-
-
-def attention_mask(mask: Bool[Tensor, "P N"], dtype: torch.dtype) -> Additive:
-    """Causal, and nothing attends to what the mask leaves out."""
-    length = mask.shape[1]
-    allowed = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril() & mask[:, None]
-    least = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)
-    return torch.where(allowed, 0, least)[:, None]
 
 
 def run_layers(

@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -29,3 +32,18 @@ def fingerprint_trained(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def describe_architecture(config: Any) -> dict[str, object]:
+    """What weights do not tell, as a configuration of transformers says it: heads, activations, epsilons. Without where
+    it comes from, and in which precision it was stored."""
+    attention = [part._attn_implementation for part in (config, config.text_config, config.vision_config)]
+    return {"config": _without_origin(config.to_dict()), "attention": attention}
+
+
+def _without_origin(config: Mapping[Any, Any]) -> dict[Any, object]:
+    return {
+        name: _without_origin(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name not in ORIGIN
+    }

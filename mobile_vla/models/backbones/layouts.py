@@ -2,7 +2,7 @@
 
 A layout turns image tokens, embedded text and the action token into the decoder's input, its mask and the position
 at which the context is read. Padding stands at the right end, behind everything that the context may attend to, so
-a context does not depend on what else is in the batch. To add a layout, add an entry to `LAYOUTS`.
+a context does not depend on what else is in the batch. Each family of backbones has its own.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-BOS, EOS = "<s>", "</s>"
+Additive = Float[Tensor, "P 1 N N"]  # 0 where a position may be attended to, the least number of its dtype elsewhere
 
 
 class Sequence(NamedTuple):
@@ -28,15 +28,22 @@ class Sequence(NamedTuple):
 class Layout:
     """before image | image tokens | behind image | text | action token | behind action | padding.
 
+    name       as checkpoints and figures call it
     before_image, behind_image, behind_action  special tokens, by their text
     over_text  image tokens take the places of the text's first tokens: none of these is left, and of the image tokens
                only as many as the text has tokens can be attended to
     """
 
-    before_image: tuple[str, ...]
-    behind_image: tuple[str, ...]
-    behind_action: tuple[str, ...]
+    name: str
+    before_image: tuple[str, ...] = ()
+    behind_image: tuple[str, ...] = ()
+    behind_action: tuple[str, ...] = ()
     over_text: bool = False
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """In the order in which they stand in a sequence."""
+        return (*self.before_image, *self.behind_image, *self.behind_action)
 
     def start_of_text(self, num_image_tokens: int) -> int:
         """Position of the first token behind the image part; what comes before it is the same whatever the text says,
@@ -102,11 +109,9 @@ class Layout:
         return mask
 
 
-LAYOUTS = {
-    "robovlms": Layout(before_image=(BOS,), behind_image=(), behind_action=(EOS,)),
-    "kosmos2": Layout(before_image=(BOS, "<image>"), behind_image=("</image>",), behind_action=()),
-    # A known fault, kept to read checkpoints that were trained with it: the prompt is padded to the number of image
-    # tokens, image tokens overwrite all of it, and its mask stays. What the prompt has beyond them is still text. The
-    # action token can be attended to; whether </s> stood behind it means nothing to a causal decoder.
-    "legacy": Layout(before_image=(), behind_image=(), behind_action=(), over_text=True),
-}
+def attention_mask(mask: Bool[Tensor, "P N"], dtype: torch.dtype) -> Additive:
+    """Causal, and nothing attends to what the mask leaves out."""
+    length = mask.shape[1]
+    allowed = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril() & mask[:, None]
+    least = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=mask.device)
+    return torch.where(allowed, 0, least)[:, None]

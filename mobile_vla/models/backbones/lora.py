@@ -1,8 +1,8 @@
 """Which weights are trained: low-rank adapters through peft, everything, or nothing of the backbone.
 
-`all` adapts every linear layer but the language-model head (293 layers of the full-size model), `text` those of the
-text decoder, `none` freezes the backbone and its action token, `full` trains all of it. Adapters are injected in
-place: the model is never wrapped, so no parameter is registered under two names.
+`all` adapts every linear layer but the language-model head (293 layers of Kosmos-2), `text` those of the text decoder,
+`none` freezes the backbone and its action token, `full` trains all of it. Adapters are injected in place: the model is
+never wrapped, so no parameter is registered under two names.
 
 What stands before the first trained weight can be computed once and for all (see `frozen`). The action token stands
 before every text layer; so where only upper text layers are adapted, it is left as it is unless asked for.
@@ -18,11 +18,8 @@ from torch import nn
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.models.backbones.adapted import AdaptedLinear
+from mobile_vla.models.backbones.anatomy import Anatomy, Part
 from mobile_vla.models.backbones.dropout import BitDropout
-
-TEXT_LINEARS = r"text_model\.model\.layers\.{layer}\.(?:self_attn\.(?:q|k|v|out)_proj|ffn\.fc[12])"
-VISION_LINEARS = r"vision_model\.model\.encoder\.layers\.\d+\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])"
-PROJECTION_LINEARS = r"image_to_text_projection\.(?:dense|x_attn\.(?:q|k|v|out)_proj)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +75,31 @@ class AdapterConfig:
         return wanted
 
 
-def targets(config: AdapterConfig, num_text_layers: int) -> str:
+def find_targets(config: AdapterConfig, model: nn.Module, anatomy: Anatomy) -> str:
     """Regular expression over full module names of what is adapted."""
-    layers = "(?:" + "|".join(map(str, config.text_layers(num_text_layers))) + ")"
-    groups = [TEXT_LINEARS.replace("{layer}", layers)]
-    if config.preset == "all":
-        groups += [VISION_LINEARS, PROJECTION_LINEARS]
+    layers = config.text_layers(len(list(model.get_submodule(anatomy.text_layers).children())))
+    parts: list[Part] = ["text", "vision", "projection"] if config.preset == "all" else ["text"]
+    groups = []
+    for part in parts:
+        if anatomy.linears is not None:
+            groups.append(anatomy.linears[part].replace("{layer}", "(?:" + "|".join(map(str, layers)) + ")"))
+        else:
+            groups += [re.escape(name) for name in _list_linears(model, anatomy, part, layers)]
     return "(?:.*\\.)?(?:" + "|".join(groups) + ")"
 
 
-def apply_adapters(model: nn.Module, config: AdapterConfig, num_text_layers: int) -> None:
-    """Freeze or free `model` (a `Kosmos2Model`) as the configuration says, in place."""
+def _list_linears(model: nn.Module, anatomy: Anatomy, part: Part, layers: list[int]) -> list[str]:
+    """The part's linear layers by name; of the text decoder, those of the chosen layers."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and anatomy.find_part(name) == part
+    ]
+    return [name for name in names if part != "text" or anatomy.find_text_layer(name) in layers]
+
+
+def apply_adapters(model: nn.Module, config: AdapterConfig, targets: str) -> None:
+    """Freeze or free a backbone's model as the configuration says, in place; `targets` of `find_targets`."""
     model.requires_grad_(config.preset == "full")
     if not config.has_adapters:
         return
@@ -96,7 +107,7 @@ def apply_adapters(model: nn.Module, config: AdapterConfig, num_text_layers: int
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=targets(config, num_text_layers),
+        target_modules=targets,
         use_rslora=config.rslora,
         use_dora=config.dora,
         bias="none",

@@ -1,21 +1,21 @@
 """Tokenizers: the checkpoint's own, or an offline one for models whose weights are random.
 
-The offline tokenizer is a real one of the same classes (Unigram, `PreTrainedTokenizerFast`, the tags that
-`Kosmos2Processor` adds), made of a small vocabulary, with bytes for every other word, so that no two texts look
-alike to a model. In: instruction texts. Out: token ids and masks.
+The offline tokenizer is a real one (Unigram, `PreTrainedTokenizerFast`, with the special tokens of a family), made of a
+small vocabulary, with bytes for every other word, so that no two texts look alike to a model. In: instruction texts.
+Out: token ids and masks.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-NUM_FILLERS = 64  # the ids that Kosmos-2 keeps for image positions
+NUM_FILLERS = 64  # the ids that Kosmos-2's processor keeps for image positions
 WORD_MARK = "▁"  # sentencepiece's mark of a word's begin
-TAGS = (
+TAGS = (  # those that `Kosmos2Processor` adds
     "</doc>",
     "<image>",
     "</image>",
@@ -38,8 +38,11 @@ first second before after between front behind near far stop turn please hand wa
 """.split()
 
 
-def offline_tokenizer() -> PreTrainedTokenizerBase:
-    """A tokenizer that needs no download: a few dozen whole words, and single bytes for the rest."""
+def offline_tokenizer(tags: Sequence[str] = TAGS) -> PreTrainedTokenizerBase:
+    """A tokenizer that needs no download: a few dozen whole words, and single bytes for the rest.
+
+    tags  further special tokens; those of Kosmos-2 unless told otherwise
+    """
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *(f"<filler_{i}>" for i in range(NUM_FILLERS))]
     pieces += [f"<0x{i:02X}>" for i in range(256)]
     scores = [(piece, 0.0) for piece in pieces] + [(WORD_MARK, -8.0)]
@@ -52,13 +55,8 @@ def offline_tokenizer() -> PreTrainedTokenizerBase:
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
-    wrapped.add_tokens(list(TAGS), special_tokens=True)
+    wrapped.add_tokens(list(tags), special_tokens=True)
     return wrapped
-
-
-def load_tokenizer(weights: str | Path | None) -> PreTrainedTokenizerBase:
-    """The tokenizer that came with the weights, or the offline one where there are none."""
-    return offline_tokenizer() if weights is None else AutoTokenizer.from_pretrained(weights)
 
 
 class Prompter:

@@ -29,8 +29,7 @@ class CompiledLayers(Callback):
     """Nothing is compiled before a layer first runs: those that a cache stands in for never are."""
 
     def __init__(self, policy: Policy):
-        model = policy.backbone.model
-        layers = (*model.vision_model.model.encoder.layers, *model.text_model.model.layers)
+        layers = (*policy.backbone.vision_layers, *policy.backbone.text_layers)
         self.compiled: dict[nn.Module, Callable[..., Any]] = {
             layer: torch.compile(layer.forward, fullgraph=True, dynamic=True) for layer in layers
         }

@@ -27,7 +27,8 @@ from mobile_vla.core.errors import UserError
 from mobile_vla.data.datamodule import EpisodeDataModule
 from mobile_vla.display.store_display import StoreDisplay
 from mobile_vla.display.tensorboard import Board
-from mobile_vla.models.policy import ModelConfig, Policy
+from mobile_vla.models.backbones.model_config import ModelConfig
+from mobile_vla.models.policy import Policy
 from mobile_vla.probing.engine import uncovered
 from mobile_vla.probing.epoch_store import EpochStore, WantedRows, count_windows, plan_rest
 from mobile_vla.probing.plans import PlanConfig

@@ -36,7 +36,7 @@ def build(normed: bool, r: int = 16, dropout: float = 0.0) -> tuple[KosmosTextAt
     text = Kosmos2Config(text_config={"embed_dim": WIDTH, "attention_heads": HEADS}).text_config
     text._attn_implementation = "sdpa"
     own = Projections(KosmosTextAttention(text, WIDTH, HEADS, add_inner_attn_layernorm=normed))
-    apply_adapters(own, AdapterConfig(r=r, dropout=dropout), num_text_layers=1)
+    apply_adapters(own, AdapterConfig(r=r, dropout=dropout), r".*\.(?:q|k|v|out)_proj")
     for weight in own.parameters():
         weight.data = torch.randn(weight.shape) / weight.shape[-1] ** 0.5
     ours = copy.deepcopy(own)
