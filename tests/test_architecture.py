@@ -27,11 +27,11 @@ MAY_IMPORT = {  # which rooms a room may import, besides itself and core
         "evaluation", "runs",
     },
     "opening": {
-        "data", "sources", "models", "checkpoints", "contexts", "taps", "probing", "evaluation", "training", "runs",
-        "display", "settings",
+        "data", "sources", "models", "checkpoints", "taps", "probing", "evaluation", "training", "runs", "display",
+        "settings",
     },
     "survey": {"data", "sources"},
-    "doctor": {"opening", "training", "evaluation", "models", "taps", "checkpoints", "data", "sources"},
+    "doctor": {"opening", "training", "evaluation", "models", "taps", "data", "sources"},
     "settings": set(),
     "jobs": {"settings"},
     "api": {
@@ -39,8 +39,8 @@ MAY_IMPORT = {  # which rooms a room may import, besides itself and core
         "doctor", "probing",
     },
     "cli": {
-        "api", "jobs", "settings", "opening", "training", "evaluation", "probing", "display", "runs", "data", "sources",
-        "models", "checkpoints", "contexts", "taps", "survey", "analysis", "doctor",
+        "api", "jobs", "settings", "opening", "training", "probing", "display", "runs", "data", "sources",
+        "models", "checkpoints", "contexts", "survey", "analysis", "doctor",
     },
     "__init__": {"api", "contexts"},
     "__main__": {"cli"},

@@ -33,7 +33,7 @@ class BoardConfig:
 
     def __post_init__(self):
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"port: expected 0 (any that is free) to 65535, got {self.port}")
+            raise UserError(f"expected 0 (any that is free) to 65535, got {self.port}", argument="port")
 
 
 def prepare(config: dict[str, Any], context: Context) -> Job:

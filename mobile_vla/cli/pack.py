@@ -33,9 +33,9 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     data = build(DataConfig, config["data"], "data")
     processes, prune = config["processes"], config["prune"]
     if processes is not None and not (type(processes) is int and processes >= 1):
-        raise UserError(f"processes: expected a number of at least 1, or null, got {processes}")
+        raise UserError(f"expected a number of at least 1, or null, got {processes}", argument="processes")
     if not isinstance(prune, bool):
-        raise UserError(f"prune: expected true or false, got {prune}")
+        raise UserError(f"expected true or false, got {prune}", argument="prune")
     preprocessing = _find_preprocessing(config)
     shown = context.rank == 0
     with show_steps(enabled=shown) as progress:
@@ -110,7 +110,7 @@ def _find_preprocessing(config: Mapping[str, Any]) -> "Preprocessing":
         except UserError as error:
             raise UserError(f"{error}; without the model, give size=<pixels>") from None
     if type(size) is not int or not 1 <= size <= LARGEST:
-        raise UserError(f"size: expected 1 to {LARGEST} pixels, or null for the model's, got {size}")
+        raise UserError(f"expected 1 to {LARGEST} pixels, or null for the model's, got {size}", argument="size")
     return Preprocessing.named(model.preprocessing or "clip", size)
 
 

@@ -49,7 +49,11 @@ class Claim:
             found = LOCK if not _is_own(held) else others[0] if others else None
             if found is not None:
                 self.release(keep_lock=not made)
-                raise UserError(f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty it")
+                raise UserError(
+                    f"the folder is not empty (it holds {found}); name a new one, or empty it",
+                    argument="out",
+                    value=out,
+                )
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
         except BaseException:
@@ -84,15 +88,19 @@ class Claim:
             try:
                 descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except OSError as error:
-                raise UserError(f"out={self.out}: cannot write there: {error.strerror or error}") from error
+                raise UserError(
+                    f"cannot write there: {error.strerror or error}", argument="out", value=self.out
+                ) from error
             self._descriptor = descriptor
             try:
                 locked = _lock(descriptor)
             except OSError as error:
                 os.close(descriptor)
                 raise UserError(
-                    f"out={self.out}: its file system cannot lock files ({error.strerror or error}), so two jobs might "
-                    "write there; name a folder on another disk"
+                    f"its file system cannot lock files ({error.strerror or error}), so two jobs might "
+                    "write there; name a folder on another disk",
+                    argument="out",
+                    value=self.out,
                 ) from error
             holder = os.pread(descriptor, MOST, 0).decode("utf-8", "replace")
             if not locked:
@@ -152,4 +160,6 @@ def _lock(descriptor: int) -> bool:
 
 
 def _refusal(out: Path, holder: str) -> UserError:
-    return UserError(f"out={out}: {holder} has just begun to write there; name another folder, or wait until it ends")
+    return UserError(
+        f"{holder} has just begun to write there; name another folder, or wait until it ends", argument="out", value=out
+    )

@@ -4,8 +4,8 @@ In: the composed configuration as a plain dict (resolved; without the words that
 `out`, `name`, and `run` or `config` where the command takes them) and a `Context`.
 Out: a `Job`, whose `run` does the work in the output folder and returns a `Report`.
 
-A command is one small file beside this one that defines `COMMAND`, and a line in `registry.py`. Its module
-imports nothing heavy at the top: `--help` imports it.
+A command is one small file in `cli` that defines `COMMAND`, and a line in `cli/registry.py`. Its module imports nothing
+heavy at the top: `--help` imports it. What it does lies in the rooms below, and `api` offers it to programs as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence

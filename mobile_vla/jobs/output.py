@@ -43,9 +43,13 @@ def check_out(out: Path) -> None:
     """A UserError where the folder cannot be a new output folder. Touches nothing."""
     if out.is_dir():
         if (found := find_foreign(out)) is not None:
-            raise UserError(f"out={out}: the folder is not empty (it holds {found}); name a new one, or empty this one")
+            raise UserError(
+                f"the folder is not empty (it holds {found}); name a new one, or empty this one",
+                argument="out",
+                value=out,
+            )
     elif out.exists() or out.is_symlink():
-        raise UserError(f"out={out} is not a folder")
+        raise UserError("is not a folder", argument="out", value=out)
 
 
 def take_out(out: Path, fresh: bool = True) -> Claim:
@@ -58,7 +62,7 @@ def take_out(out: Path, fresh: bool = True) -> Claim:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"out={out}: cannot make the folder: {error.strerror or error}") from error
+        raise UserError(f"cannot make the folder: {error.strerror or error}", argument="out", value=out) from error
     return Claim(out, fresh)
 
 

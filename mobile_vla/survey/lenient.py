@@ -18,7 +18,7 @@ class SurveyConfig:
 
     def __post_init__(self):
         if self.contact_sheet < 0:
-            raise UserError(f"contact_sheet: a number of at least 0 expected, got {self.contact_sheet}")
+            raise UserError(f"a number of at least 0 expected, got {self.contact_sheet}", argument="contact_sheet")
 
 
 def open_leniently(config: DataConfig, progress: Progress | None = None) -> Dataset:

@@ -58,5 +58,9 @@ def test_mistakes_name_the_argument(stores):
         mv.judge(stores / "one", permutations=9)
     with pytest.raises(UserError, match=r"store=.*no such folder"):
         mv.judge(stores / "two")
+    with pytest.raises(UserError, match=r"^stores names all of them"):
+        mv.compare(stores / "one", stores=[stores / "other"])
+    with pytest.raises(UserError, match=r"^out='.*': the folder is not empty"):
+        mv.compare(stores=[stores / "one", stores / "other"], out=stores / "one", **QUICK)
     with pytest.raises(UserError, match="colour"):
         mv.judge(stores / "one", target="colour", **QUICK)

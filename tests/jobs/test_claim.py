@@ -55,7 +55,7 @@ def test_the_loser_of_a_race_touches_nothing(holder, tmp_path):
     out = tmp_path / "out"
     check_out(out)
     before = state(out)
-    with pytest.raises(UserError, match=f"out={out}: process {holder.pid} on .* has just begun to write there; name"):
+    with pytest.raises(UserError, match=f"out='{out}': process {holder.pid} on .* has just begun to write there; name"):
         take_out(out)
     assert state(out) == before
     with pytest.raises(UserError, match=f"process {holder.pid}"):  # nor has the first refusal let go of its lock

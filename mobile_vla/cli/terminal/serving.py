@@ -51,7 +51,9 @@ def find_port(host: str, port: int) -> int:
         except OSError as error:
             reason = error.strerror or error
             raise UserError(
-                f"port={port}: cannot be had on {host} ({reason}); give another one, or port=0 for any that is free"
+                f"cannot be had on {host} ({reason}); give another one, or port=0 for any that is free",
+                argument="port",
+                value=port,
             ) from error
         return probe.getsockname()[1]
 
