@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobile_vla.api.dataset import open_dataset
+    from mobile_vla.api.evaluating import evaluate
     from mobile_vla.api.judging import compare, judge
     from mobile_vla.api.loading import load
-    from mobile_vla.api.probing import evaluate, probe
+    from mobile_vla.api.probing import probe
     from mobile_vla.api.training import train
     from mobile_vla.contexts.reader import open_store
 
@@ -24,7 +25,7 @@ __all__ = ["compare", "evaluate", "judge", "load", "open_dataset", "open_store",
 
 _HOME = {
     "compare": "mobile_vla.api.judging",
-    "evaluate": "mobile_vla.api.probing",
+    "evaluate": "mobile_vla.api.evaluating",
     "judge": "mobile_vla.api.judging",
     "load": "mobile_vla.api.loading",
     "open_dataset": "mobile_vla.api.dataset",

@@ -1,18 +1,18 @@
-"""`probe`: what a policy's tap points hold on episodes, stored. `evaluate`: what a run is worth on held-out ones.
+"""`probe`: what a policy's tap points hold on episodes, stored.
 
-In: a run, a checkpoint, or a policy that was loaded; which of its episodes, or other ones. Out: a store of contexts;
-the fields of `eval.json`. Both are the work of the commands of these names, from the same code.
+In: a run, a checkpoint, or a policy that was loaded; which of its episodes, or other ones. Out: a store of contexts,
+from the code of `mobile-vla probe`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from mobile_vla.api.given import Episodes, Run, data_of, find_place
 from mobile_vla.api.policy import LoadedPolicy
-from mobile_vla.api.training import TrainedRun
 from mobile_vla.contexts.reader import Store
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.file_names import make_file_name
@@ -20,18 +20,14 @@ from mobile_vla.jobs.command import Report
 from mobile_vla.jobs.output import create_default, taken
 from mobile_vla.jobs.progress import show_steps
 from mobile_vla.jobs.results import write_report
-from mobile_vla.opening.evaluation import Evaluation, check_wanted
 from mobile_vla.opening.opened import OpenedPolicy
-from mobile_vla.opening.place import Device, change, check_device, open_policy, open_run
+from mobile_vla.opening.place import Device, change, open_policy
 from mobile_vla.opening.subject import check_split, open_subject
 from mobile_vla.probing.context_probe import ContextProbe, ProbeConfig, open_before
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.report import describe_probe
 from mobile_vla.taps.attention_config import AttentionConfig
 from mobile_vla.taps.points import DEFAULT_TAPS
-
-Run = Path | str | TrainedRun
-Episodes = Path | str | Sequence[Path | str]
 
 
 def probe(
@@ -95,76 +91,12 @@ def probe(
     return probed.store
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """found: the fields of `eval.json`;  folder: where they and the figures are, None where nothing was written"""
-
-    folder: Path | None
-    found: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def loss(self) -> float:
-        """Huber loss in normalised units; of several runs their mean."""
-        return self.found["loss"]
-
-    @property
-    def baselines(self) -> Mapping[str, Any]:
-        """The same loss on the same windows, of what needs no policy."""
-        return self.found["baselines"]
-
-
-def evaluate(
-    run: Run | Sequence[Run],
-    *,
-    checkpoint: Path | str = "best",
-    split: Literal["validation", "test"] | None = None,
-    episodes: Episodes | None = None,
-    device: Device = None,
-    out: Path | str | None = None,
-) -> Evaluated:
-    """What a run is worth on episodes that it was not trained on, or several, with the spread between them.
-
-    checkpoint  `best` (by validation loss), `last` or a file
-    split       of the run's own episodes; without it validation, or with `episodes` all of these
-    episodes    folders of other episodes
-    device      for example `cuda:1`
-    out         a new or empty folder for `eval.json` and figures; without it nothing is written
-
-    `UserError` where the run was trained on one of the episodes, or there are none.
-    """
-    check_wanted(split, str(checkpoint))
-    check_device(device)
-    runs = [run] if isinstance(run, Path | str | TrainedRun) else list(run)
-    if not runs:
-        raise UserError("expected a run, or several", argument="run", value=())
-    with isolate_rng(), show_steps() as progress:
-        opened = [open_run(_place(one), str(checkpoint), device=device, data=_data(episodes)) for one in runs]
-        evaluation = Evaluation.open(opened, split, progress=progress)
-        if out is None:
-            return Evaluated(folder=None, found=evaluation.run(None, progress))
-        with taken(out) as folder:
-            found = evaluation.run(folder, progress)
-            write_report(Report(payload=found), folder / "eval.json")
-    return Evaluated(folder=folder, found=found)
-
-
 def _open(policy: Run | LoadedPolicy, episodes: Episodes | None, checkpoint: str, device: Device) -> OpenedPolicy:
     if not isinstance(policy, LoadedPolicy):
-        return open_policy(_place(policy), checkpoint=checkpoint, device=device, data=_data(episodes))
+        return open_policy(find_place(policy), checkpoint=checkpoint, device=device, data=data_of(episodes))
     if checkpoint != "best" or device is not None:
         raise UserError("is loaded already: give checkpoint and device to load()", argument="policy")
-    return replace(policy.opened, config=change(policy.opened.config, None, _data(episodes)))
-
-
-def _place(run: Run) -> Path | str:
-    return run.folder if isinstance(run, TrainedRun) else run
-
-
-def _data(episodes: Episodes | None) -> dict[str, Any]:
-    if episodes is None:
-        return {}
-    several = [episodes] if isinstance(episodes, Path | str) else list(episodes)
-    return {"root": tuple(str(Path(one).expanduser().absolute()) for one in several)}
+    return replace(policy.opened, config=change(policy.opened.config, None, data_of(episodes)))
 
 
 def _name(opened: OpenedPolicy) -> str:
