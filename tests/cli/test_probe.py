@@ -402,12 +402,12 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            ("probe.taps=[contxt]", "there is no tap point 'contxt'; expected context"),
+            ("probe.taps=[contxt]", "probe.taps: there is no tap point 'contxt'; expected context"),
             ("probe.taps=[text_layer_9]", "there is no text_layer_9"),
             ("probe.taps=[]", "probe.taps is empty"),
             ("probe.plan.kind=some", "probe.plan.kind: expected one of 'all', 'stratified', 'every_n', got 'some'"),
-            ("probe.plan.by=[directon]", "no episode has a label 'directon'; did you mean 'direction'?"),
-            ("probe.variants=[swop]", "there is no 'swop' (did you mean swap?)"),
+            ("probe.plan.by=[directon]", "probe.plan.by: no episode has a label 'directon'; did you mean 'direction'?"),
+            ("probe.variants=[swop]", "probe.variants: there is no 'swop' (did you mean swap?)"),
             ("split=held_out", "split=held_out: expected one of validation, test, train, all"),
             ("checkpoint=epoch_9", "checkpoint=epoch_9: no such file"),
             ("trainer.devices=2", "probe starts no processes of its own; start them with torchrun"),
