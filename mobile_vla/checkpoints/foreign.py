@@ -262,7 +262,7 @@ def _open_export(folder: Path) -> Foreign:
         adapters = open_checkpoint(folder / ADAPTER_WEIGHTS)
         places |= _place(adapters, Format(name="peft", what="adapters of an export", keys=EXPORTED_ADAPTER))[0]
     needs = {}
-    if lora["preset"] == "full":
+    if lora.get("preset") == "full":
         files.append((f"{BASE}/model.safetensors", EXPORTED_BASE.translate))
     if base["folder"] is not None:
         values["model.weights"] = str(folder / BASE)
