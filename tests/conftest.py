@@ -17,8 +17,8 @@ import tests.typecheck  # noqa: F401  (the hook finds it by name)
 # Shapes and types of public boundaries are checked in the tests, and only there.
 CHECKED = (
     "analysis", "api", "contexts", "display", "doctor", "evaluation", "interventions", "models", "opening", "probing",
-    "survey", "taps", "training", "core.batch", "core.actions", "core.preprocessing", "sources.layouts",
-    "data.assemble", "data.dealing", "data.frames", "data.held_out", "data.labelling", "data.meaning", "data.plan",
+    "survey", "taps", "training", "core.batch", "core.actions", "core.draws", "core.losses", "core.preprocessing",
+    "sources.layouts", "data.assemble", "data.dealing", "data.frames", "data.held_out", "data.labelling", "data.meaning", "data.plan",
     "data.requests", "data.splits", "data.stills", "data.windows",
 )  # fmt: skip
 install_import_hook(

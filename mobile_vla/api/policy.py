@@ -95,7 +95,7 @@ class Drive:
         self.policy, self.instruction, self.number = policy, instruction, number
         self.num_frames = 0  # seen so far
         self._stepper = PolicyStepper(policy.module, policy.prompter, policy.actions, policy.window)
-        self._stepper.reset(instruction)
+        self._stepper.reset(instruction, episode=f"drive {number}")
 
     def act(self, frame: Any) -> Float[np.ndarray, "C A"]:
         """The next C actions as seen from this frame: float32, in the data's own units, columns `policy.components`.

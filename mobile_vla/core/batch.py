@@ -62,6 +62,9 @@ class Batch:
     or a still takes its place. `pair_hidden` is the run of image tokens (first, behind the last) that a pair's decoder
     cannot attend to; `pair_source` the pair whose context replaces a part of this one's, -1 for none, and such a pair
     may be in no window. None: no pair has any.
+
+    `context_id` says whose the contexts are that `windows` index into, where these are not the batch's pairs: driving,
+    a batch has the pair of one frame, and its window the contexts of the last W frames.
     """
 
     text_ids: Int[Tensor, "I T"]
@@ -81,6 +84,7 @@ class Batch:
     frame_id: tuple[FrameId, ...] = ()
     pair_hidden: Int[Tensor, "P 2"] | None = None
     pair_source: Int[Tensor, " P"] | None = None
+    context_id: tuple[PairId, ...] = ()
 
     @property
     def num_windows(self) -> int:

@@ -38,8 +38,11 @@ CLIPPED = _Fault(
 TOO_NARROW = _Fault(
     "actions_outside_bounds",
     "{outside:.0%} of them lie outside",
-    "the head ends in a tanh and cannot reach them, so part of every loss stays",
+    "the head puts out nothing beyond its bounds and cannot reach them, so part of every loss stays",
     "leave data.bounds away, or widen them; for other data see whether it has other units",
+)
+FAR_OUTSIDE = TOO_NARROW._replace(  # for a head whose output has no bounds
+    means="normalised they lie beyond -1 and 1, and their errors outweigh all others"
 )
 TOO_WIDE = _Fault(
     "bounds_too_wide",
@@ -49,8 +52,11 @@ TOO_WIDE = _Fault(
 )
 
 
-def judge_bounds(space: ActionSpace, velocities: Float[np.ndarray, "n A"]) -> list[Finding]:
-    """Of each component: entries beyond its bounds, bounds that are clipped units, and bounds that are too wide."""
+def judge_bounds(space: ActionSpace, velocities: Float[np.ndarray, "n A"], bounded: bool = True) -> list[Finding]:
+    """Of each component: entries beyond its bounds, bounds that are clipped units, and bounds that are too wide.
+
+    bounded  whether the head can put out nothing beyond them: only then is it an error where the actions go further
+    """
     findings = []
     normalized = space.normalize(velocities.astype(np.float64))
     for a, name in enumerate(space.components):
@@ -59,7 +65,7 @@ def judge_bounds(space: ActionSpace, velocities: Float[np.ndarray, "n A"]) -> li
         outside = float((np.abs(normalized[:, a]) > MARGIN).mean())
         used = float(np.ptp(normalized[:, a])) / 2
         if outside > OUTSIDE:
-            fault = CLIPPED if (low, high) == UNIT else TOO_NARROW
+            fault = FAR_OUTSIDE if not bounded else CLIPPED if (low, high) == UNIT else TOO_NARROW
         elif used < USED:
             fault = TOO_WIDE
         else:
@@ -72,7 +78,7 @@ def judge_bounds(space: ActionSpace, velocities: Float[np.ndarray, "n A"]) -> li
         findings.append(
             Finding(
                 name=fault.name,
-                severity="error",
+                severity="warning" if fault is FAR_OUTSIDE else "error",
                 what=f"{said}; {fault.seen.format(**numbers)}",
                 means=fault.means,
                 remedy=fault.remedy,

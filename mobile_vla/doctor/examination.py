@@ -146,7 +146,7 @@ def _judge_data(case: Case, sample: Sample) -> list[Finding]:
         raw = case.recorded.raw
         episodes = case.recorded.episodes
         rows = [episode.components(case.actions.components)[episode.action_known] for episode in episodes]
-        findings += judge_bounds(case.actions, np.concatenate(rows))
+        findings += judge_bounds(case.actions, np.concatenate(rows), case.policy.head.bounded)
         findings += judge_padding(case.recorded.batch, episodes)
     shown = frames[: len(raw)] if raw else frames[:FEW]
     asked_for = case.config.model.preprocessing is not None

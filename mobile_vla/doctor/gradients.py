@@ -9,8 +9,8 @@ from collections import defaultdict
 import torch
 
 from mobile_vla.core.batch import Batch
+from mobile_vla.core.losses import masked_mean
 from mobile_vla.doctor.finding import Finding
-from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.models.policy import Policy
 
 PARTS = {"vision": "vision tower", "projection": "projection", "text": "text decoder"}
@@ -23,8 +23,8 @@ def find_gradients(policy: Policy, batch: Batch) -> dict[str, float]:
     scale = LOSS_SCALE if policy.backbone.compute_dtype == torch.float16 else 1.0
     # cuDNN's LSTM has no backward pass in eval mode.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        predicted = policy(batch)
-        loss = masked_huber(predicted, batch.chunks, batch.chunk_mask, 1.0)
+        _, costs = policy(batch, huber_delta=1.0)
+        loss = masked_mean(costs, batch.chunk_mask)
         found = torch.autograd.grad(loss * scale, list(trained.values()), allow_unused=True)
     return {
         name: 0.0 if gradient is None else float(gradient.abs().max()) / scale

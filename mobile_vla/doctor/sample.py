@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mobile_vla.core.batch import Batch, PairId, gather_windows
+from mobile_vla.core.draws import FrameDraws
 from mobile_vla.models.policy import Policy
 
 MADE_UP_TOKENS = 13  # a prompt's length where there is no data
@@ -94,9 +95,16 @@ def draw_frames(policy: Policy, count: int, generator: torch.Generator) -> UInt8
     return coarse.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, :size, :size].contiguous()
 
 
-def chunks_of(policy: Policy, batch: Batch, contexts: Float[Tensor, "P D"]) -> Float[Tensor, "S W C A"]:
+def respond(
+    policy: Policy, contexts: Float[Tensor, "S W D"], draws: FrameDraws | None = None
+) -> Float[Tensor, "S W ..."]:
+    """What the head makes of windows of contexts, before its actions are made discrete, if they are."""
+    return policy.head.response(policy.head(contexts), draws or FrameDraws.unknown(contexts))
+
+
+def chunks_of(policy: Policy, batch: Batch, contexts: Float[Tensor, "P D"]) -> Float[Tensor, "S W ..."]:
     """What the head makes of contexts laid out as the batch's windows."""
-    return policy.head(gather_windows(contexts, batch.windows))
+    return respond(policy, gather_windows(contexts, batch.windows), FrameDraws.of(batch))
 
 
 def _make_up(policy: Policy, window: int, generator: torch.Generator) -> Batch:

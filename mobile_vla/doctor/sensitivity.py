@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mobile_vla.core.batch import Batch, PairId
-from mobile_vla.doctor.sample import Sample, chunks_of, draw_frames, replace_tokens
+from mobile_vla.doctor.sample import Sample, chunks_of, draw_frames, replace_tokens, respond
 from mobile_vla.models.policy import Policy
 
 REGIONS = 4  # the frame is examined as 4 x 4 regions
@@ -112,7 +112,7 @@ def move_single_inputs(policy: Policy, sample: Sample, seed: int = 1) -> SingleI
     def look(ids: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Contexts (N, D) of N texts with one image each, and the chunks (N, C, A) that follow."""
         contexts = _in_parts(policy, ids, mask, tokens)
-        return contexts, policy.head(contexts[:, None])[:, 0]
+        return contexts, respond(policy, contexts[:, None])[:, 0]
 
     def compare(rest: tuple[Tensor, Tensor], moved: tuple[Tensor, Tensor]) -> tuple[Sensitivity, ...]:
         return tuple(

@@ -1,7 +1,8 @@
 """Which position of the window can change which chunk: the head alone, one context replaced at a time.
 
 In: a policy and the number of positions. Out: a `WindowMap`. The chunk at t must depend on all contexts up to
-its own and on none after it: in closed loop the later ones do not exist yet.
+its own (of a head that reads only the last few: on these) and on none after it: in closed loop the later ones do not
+exist yet.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from mobile_vla.doctor.finding import Finding, list_numbers
+from mobile_vla.doctor.sample import respond
 from mobile_vla.models.policy import Policy
 
 WINDOWS = 8  # made up ones
@@ -17,9 +19,13 @@ WINDOWS = 8  # made up ones
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMap:
-    """changes[w][t]: largest change of the chunk at t by another context at w."""
+    """changes[w][t]: largest change of the chunk at t by another context at w.
+
+    history  contexts that a chunk should depend on, its own and those before it; None: all up to its own
+    """
 
     changes: tuple[tuple[float, ...], ...]
+    history: int | None = None
 
     @property
     def dead(self) -> list[int]:
@@ -31,7 +37,11 @@ class WindowMap:
         """(context, chunk) where the chunk should answer and does not, of contexts that reach some other chunk."""
         dead = self.dead
         return [
-            (w, t) for w, row in enumerate(self.changes) if w not in dead for t in range(w, len(row)) if row[t] == 0
+            (w, t)
+            for w, row in enumerate(self.changes)
+            if w not in dead
+            for t in range(w, min(w + (self.history or len(row)), len(row)))
+            if row[t] == 0
         ]
 
     @property
@@ -47,13 +57,13 @@ def map_windows(policy: Policy, window: int, seed: int = 4) -> WindowMap:
     device = policy.backbone.action_token.device
     shape = (WINDOWS, window, policy.backbone.context_width)
     own, other = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
-    acted = policy.head(own)
+    acted = respond(policy, own)
     rows = []
     for position in range(window):
         changed = own.clone()
         changed[:, position] = other[:, position]
-        rows.append(tuple((policy.head(changed) - acted).abs().amax((0, 2, 3)).tolist()))
-    return WindowMap(changes=tuple(rows))
+        rows.append(tuple((respond(policy, changed) - acted).abs().flatten(2).amax((0, 2)).tolist()))
+    return WindowMap(changes=tuple(rows), history=policy.head.history)
 
 
 def judge_windows(found: WindowMap) -> list[Finding]:
@@ -80,7 +90,7 @@ def judge_windows(found: WindowMap) -> list[Finding]:
                 severity="error",
                 what=f"of {size} positions of the window the head does not read {which}: exactly 0 changes",
                 means="what the robot saw there does not reach its actions",
-                remedy="look at how the head indexes its window, and at models/lstm_decoder.py",
+                remedy="look at how the head indexes its window: the predict method of its class",
                 numbers={**numbers, "dead": found.dead, "deaf": found.deaf},
             )
         )

@@ -1,14 +1,9 @@
-"""The loss: Huber on normalised velocity chunks, over the entries that count."""
+"""The loss that is reported, whatever a head minimises: Huber on normalised velocity chunks, over the valid entries."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
-
-def huber(predicted: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], delta: float) -> Float[Tensor, "*shape"]:
-    """Huber's loss, entry by entry: d^2 / 2 up to `delta`, delta (|d| - delta / 2) beyond (Huber 1964)."""
-    return F.huber_loss(predicted, target, reduction="none", delta=delta)
+from mobile_vla.core.losses import huber, masked_mean
 
 
 def masked_huber(
@@ -18,11 +13,5 @@ def masked_huber(
     delta: float,
     denominator: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over the valid entries and the components; `denominator` counts the valid entries of a larger whole.
-
-    With the valid entries of all accumulated batches and ranks as the denominator, the parts of an optimizer step
-    add up to the mean over the step, however unevenly its valid entries are spread.
-    """
-    losses = torch.where(mask.unsqueeze(-1), huber(predicted, target, delta), 0)
-    valid = mask.sum().clamp(min=1) if denominator is None else max(denominator, 1)
-    return losses.sum() / (valid * predicted.shape[-1])
+    """Mean over the valid entries and the components; `denominator` as in `masked_mean`."""
+    return masked_mean(huber(predicted, target, delta), mask, denominator)

@@ -16,9 +16,9 @@ from torchmetrics import Metric
 
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch
+from mobile_vla.core.losses import huber
 from mobile_vla.evaluation.displacement import Odometry
 from mobile_vla.evaluation.frame_groups import MOST_VALUES, FrameGroups
-from mobile_vla.evaluation.losses import huber
 from mobile_vla.sources.schema import UNKNOWN, Episode
 
 MOVING = 0.1  # of the largest speed: below it a command is neither left nor right

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mobile_vla.core.batch import Batch
+from mobile_vla.core.batch import Batch, PairId
 from mobile_vla.models.policy import Policy
 
 OVERHEAD_BYTES = 800 * 2**20  # assumed: CUDA context and libraries (half a GB), the allocator's fragments
@@ -105,7 +105,7 @@ def make_batch(policy: Policy, step: StepConfig, num_frames: int) -> Batch:
         windows=torch.zeros(windows, dtype=torch.int64),
         chunks=torch.zeros(*windows, step.chunk, step.components),
         chunk_mask=torch.ones(*windows, step.chunk, dtype=torch.bool),
-        pair_id=(),
+        pair_id=tuple(PairId("", frame, "") for frame in range(num_frames)),
     )
 
 
@@ -138,7 +138,8 @@ class _Step(nn.Module):
         self.policy = policy
 
     def forward(self, batch: Batch) -> None:
-        self.policy(batch).sum().backward()
+        _, costs = self.policy(batch, huber_delta=1.0)
+        costs.sum().backward()
 
 
 class Meter(TorchDispatchMode):

@@ -7,13 +7,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mobile_vla.core.batch import Batch, gather_windows
+from mobile_vla.core.draws import FrameDraws
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.models.backbones.backbone import Backbone
 from mobile_vla.models.backbones.fingerprint import fingerprint
 from mobile_vla.models.backbones.loading import Source, load_model
 from mobile_vla.models.backbones.model_config import ModelConfig
 from mobile_vla.models.backbones.prefix import Prefix, Recording
-from mobile_vla.models.heads.lstm_decoder import MobileVLALSTMDecoder
+from mobile_vla.models.heads.head import Head, Target
 
 ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D), or as many rows as the windows count
 
@@ -21,7 +22,7 @@ ContextEdit = Callable[[Tensor], Tensor]  # (P, D) -> (P, D), or as many rows as
 class Policy(nn.Module):
     """A backbone that turns (frame, text) pairs into contexts, and a head that turns windows of them into actions."""
 
-    def __init__(self, backbone: Backbone, head: MobileVLALSTMDecoder, preprocessing: Preprocessing):
+    def __init__(self, backbone: Backbone, head: Head, preprocessing: Preprocessing):
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -43,13 +44,28 @@ class Policy(nn.Module):
         return policy.eval()
 
     def forward(
-        self, batch: Batch, edit: ContextEdit | None = None, prefix: Recording | Prefix | None = None
-    ) -> Float[Tensor, "S W C A"]:
-        """Normalised actions, one chunk for each window position; `edit` changes what the head reads."""
+        self,
+        batch: Batch,
+        edit: ContextEdit | None = None,
+        prefix: Recording | Prefix | None = None,
+        huber_delta: float | None = None,
+    ) -> Float[Tensor, "S W C A"] | tuple[Float[Tensor, "S W C A"], Float[Tensor, "S W C A"]]:
+        """Normalised actions, one chunk for each window position; `edit` changes what the head reads.
+
+        With `huber_delta` two tensors, as training needs them: the actions, through which no gradient need run, and
+        what each of their entries costs the head.
+        """
         contexts = self.contexts(batch, prefix)
         if edit is not None:
             contexts = edit(contexts)
-        return self.head(gather_windows(contexts, batch.windows))
+        prediction, draws = self.head(gather_windows(contexts, batch.windows)), FrameDraws.of(batch)
+        with torch.autocast(contexts.device.type, enabled=False):
+            if huber_delta is None:
+                return self.head.actions(prediction, draws)
+            target = Target(chunks=batch.chunks, mask=batch.chunk_mask, draws=draws, huber_delta=huber_delta)
+            losses = self.head.losses(prediction, target)
+            with torch.no_grad():
+                return self.head.actions(prediction, draws), losses
 
     def contexts(self, batch: Batch, prefix: Recording | Prefix | None = None) -> Float[Tensor, "P D"]:
         """One context a pair, from the deepest that the batch holds; the decoder does not run the `prefix` again."""

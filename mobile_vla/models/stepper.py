@@ -1,6 +1,6 @@
-"""Closed-loop inference: one frame at a time, the last W contexts kept, the LSTM run over them anew each step.
+"""Closed-loop inference: one frame at a time, the last W contexts kept, the head run over them anew each step.
 
-Carrying the LSTM's state over the whole episode instead would be cheaper and wrong: in training it never saw more
+Carrying an LSTM's state over the whole episode instead would be cheaper and wrong: in training it never saw more
 than a window. A step is the policy's own forward pass, on a batch of one frame, so that whatever looks into it there
 (hooks) looks into closed-loop inference as well.
 """
@@ -30,13 +30,17 @@ class PolicyStepper:
         self.contexts: deque[Tensor] = deque(maxlen=window)
         self.text: tuple[Tensor, Tensor] | None = None
         self.batch: Batch | None = None
-        self._instruction, self._seen = "", 0
+        self._episode, self._instruction, self._seen = "", "", 0
 
-    def reset(self, instruction: str) -> None:
-        """Begin an episode with this instruction."""
+    def reset(self, instruction: str, episode: str = "") -> None:
+        """Begin an episode with this instruction.
+
+        episode  its name: a head that draws noise draws it by this name and the number of the frame, so that a
+                 recorded episode under its own id gives what a batch of it gives
+        """
         self.text = self.prompter([instruction])
         self.contexts.clear()
-        self._instruction, self._seen = instruction, 0
+        self._episode, self._instruction, self._seen = episode, instruction, 0
 
     @torch.no_grad()
     def step(self, frame: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "C A"]:
@@ -56,18 +60,21 @@ class PolicyStepper:
         device, head = self.policy.backbone.action_token.device, self.policy.head
         # On the CPU, as frames of a training are: to the same bits, and CUDA's antialiased kernels take no uint8.
         small = self.policy.preprocessing.resize(frame[None].cpu())
-        ids, mask = (part.to(device) for part in self.text or ())
+        text_ids, text_mask = (part.to(device) for part in self.text or ())
         only = torch.zeros(1, dtype=torch.int64, device=device)
         length = min(len(self.contexts) + 1, self.contexts.maxlen or 1)
+        seen = range(self._seen - length + 1, self._seen + 1)
+        ids = tuple(PairId(self._episode, frame, self._instruction) for frame in seen)
         chunks = torch.zeros(1, length, head.chunk, head.num_components, device=device)
         return Batch(
             frames=small.to(device),
-            text_ids=ids,
-            text_mask=mask,
+            text_ids=text_ids,
+            text_mask=text_mask,
             pair_frame=only,
             pair_text=only,
             windows=torch.arange(length, device=device)[None],
             chunks=chunks,
             chunk_mask=torch.zeros(chunks.shape[:-1], dtype=torch.bool, device=device),
-            pair_id=(PairId("", self._seen, self._instruction),),
+            pair_id=ids[-1:],
+            context_id=ids,
         )

@@ -128,7 +128,7 @@ class Attention:
         self._batch, self._rows, self._matrices, self._projection = batch, {}, {}, None
         self._action, _ = backbone.layout.ends(backbone.num_image_tokens, batch.text_mask[batch.pair_text])
 
-    def end(self, policy: nn.Module, args: tuple[Any, ...], output: Tensor | None) -> None:
+    def end(self, policy: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A forward pass is over; one that failed has no output, and nothing to take."""
         if output is None:
             self._batch = None

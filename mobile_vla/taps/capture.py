@@ -36,7 +36,6 @@ def capture(policy: nn.Module, taps: Sequence[Tap]) -> Iterator["Captured"]:
     captured = Captured(policy, taps)
     with ExitStack() as hooks:
         hooks.enter_context(policy.register_forward_pre_hook(captured.begin, with_kwargs=True))
-        hooks.enter_context(policy.register_forward_hook(captured.end, always_call=True))
         for tap in taps:
             if tap.path is None:
                 continue
@@ -46,6 +45,8 @@ def capture(policy: nn.Module, taps: Sequence[Tap]) -> Iterator["Captured"]:
             else:
                 hook = module.register_forward_hook(partial(captured.keep_output, tap))
             hooks.enter_context(hook)
+        # Last, so that what the policy puts out is kept before.
+        hooks.enter_context(policy.register_forward_hook(captured.end, always_call=True))
         yield captured
 
 
@@ -110,7 +111,7 @@ class Captured:
             elif tap.name == PIXELS:
                 self._keep(tap, shrink(batch.frames))
 
-    def end(self, policy: nn.Module, args: tuple[Any, ...], output: Tensor | None) -> None:
+    def end(self, policy: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A forward pass is over; one that failed has no output, and nothing to take."""
         self._running = False
         if output is None:

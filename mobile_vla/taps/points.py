@@ -5,7 +5,7 @@ module, which rows its output has and how it is reduced. Names:
 
     context         the head's input                            image_tokens     the projection's output
     text_layer_<n>  a text layer's output at the action token   vision_layer_<n> a vision layer's output
-    head_state      the LSTM's output                           pixels           the frame at 16 x 16, a baseline
+    head_state      the head's state                            pixels           the frame at 16 x 16, a baseline
 
 and any other module by its dotted path. `<name>:<reduction>` asks for another reduction than the name's own; a dotted
 path has no own one.
@@ -23,7 +23,7 @@ from torch import nn
 from mobile_vla.core.errors import UserError
 
 MODEL = "backbone.model"
-PIXELS = "pixels"
+PIXELS, HEAD_STATE = "pixels", "head_state"
 TOWERS = ("text", "vision")
 LAYER = re.compile(r"(text|vision)_layer_(\d+)")
 
@@ -63,12 +63,12 @@ class Tap:
 CONTEXT = "context"
 FIXED = {
     CONTEXT: Tap(name=CONTEXT, path="head", rows="window", reduction="whole", reads="input"),
-    "head_state": Tap(name="head_state", path="head.rnn", rows="window", reduction="whole"),
+    HEAD_STATE: Tap(name=HEAD_STATE, path="head", rows="window", reduction="whole"),  # of a module that the head names
     PIXELS: Tap(name=PIXELS, path=None, rows="frame", reduction="whole"),
 }
 IMAGE_TOKENS = "image_tokens"
 DEFAULT_TAPS = (CONTEXT, PIXELS)  # what is looked into, and what the frames themselves give away
-PREDICTED = Tap(name="predicted", path="head", rows="window", reduction="whole")  # stored beside taps, no tap point
+PREDICTED = Tap(name="predicted", path="", rows="window", reduction="whole")  # what the policy puts out; no tap point
 
 
 def list_described(names: Iterable[str]) -> list[str]:
@@ -93,6 +93,8 @@ def _resolve(policy: nn.Module, name: str) -> Tap:
     layer = LAYER.fullmatch(spelled)
     if spelled in FIXED:
         own, allowed = FIXED[spelled], ("whole",)
+        if spelled == HEAD_STATE:
+            own = replace(own, path=_state_of_head(policy))
     elif spelled == IMAGE_TOKENS:
         path = find_projection(policy)
         own = Tap(name=spelled, path=path, rows="frame", reduction="mean", is_image_tokens=True)
@@ -111,6 +113,17 @@ def _resolve(policy: nn.Module, name: str) -> Tap:
     if reduction not in allowed:
         raise UserError(f"{spelled} cannot be reduced by '{reduction}'; expected {_list(allowed)}", argument="taps")
     return replace(own, name=name, reduction=reduction)
+
+
+def _state_of_head(policy: nn.Module) -> str:
+    head: Any = policy.head
+    if head.state is None:
+        raise UserError(
+            f"{type(head).__name__} does not say which of its modules puts out its state, so there is no {HEAD_STATE}; "
+            "name a module of it, as in head.<module>:whole",
+            argument="taps",
+        )
+    return f"head.{head.state}"
 
 
 def _layer(policy: nn.Module, spelled: str, tower: str, index: int) -> Tap:

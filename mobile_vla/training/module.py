@@ -7,10 +7,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from mobile_vla.checkpoints.trained import check_fits, trained_state
 from mobile_vla.core.batch import Batch
 from mobile_vla.core.changes import Change, on_change
+from mobile_vla.core.losses import masked_mean
 from mobile_vla.display.scalars import validation_scalars
 from mobile_vla.evaluation.losses import masked_huber
 from mobile_vla.evaluation.metrics import EpisodeSums
@@ -58,7 +60,11 @@ class OptimizationConfig:
 
 
 class PolicyModule(LightningModule):
-    """Trains a `Policy`; validation fills a table of sums by episode, which every validation number is read from."""
+    """Trains a `Policy`; validation fills a table of sums by episode, which every validation number is read from.
+
+    What a head minimises is its own: `train/objective`, `val/objective`. `train/loss` and `val_loss` are the Huber loss
+    of its actions, whatever the head.
+    """
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class PolicyModule(LightningModule):
         self.policy = policy
         self.config = config
         self.sums = sums
+        self.objective = MeanMetric(nan_strategy="disable")  # over all ranks: of what the head minimises
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = total_steps
         self.seed = seed
@@ -94,13 +101,14 @@ class PolicyModule(LightningModule):
         torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        predicted = self.policy(self._augmented(batch, batch_idx))
         delta = self.config.huber_delta
-        loss = masked_huber(predicted, batch.chunks, batch.chunk_mask, delta, batch.denominator)
+        predicted, costs = self.policy(self._augmented(batch, batch_idx), huber_delta=delta)
+        loss = masked_mean(costs, batch.chunk_mask, batch.denominator)
         # Lightning divides by the accumulated batches and averages over ranks; the denominator has counted both.
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         shown = masked_huber(predicted.detach(), batch.chunks, batch.chunk_mask, delta)
         self.log("train/loss", shown, prog_bar=True, batch_size=batch.num_windows)
+        self.log("train/objective", masked_mean(costs.detach(), batch.chunk_mask), batch_size=batch.num_windows)
         return {"loss": loss * parts, "shown": shown}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -119,18 +127,21 @@ class PolicyModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.sums.reset()
+        self.objective.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.sums.update(self.policy(batch), batch)
+        predicted, costs = self.policy(batch, huber_delta=self.config.huber_delta)
+        self.sums.update(predicted, batch)
+        self.objective.update(masked_mean(costs, batch.chunk_mask), batch.chunk_mask.sum())
 
     def on_validation_epoch_end(self) -> None:
-        table = self.sums.compute()
+        table, objective = self.sums.compute(), self.objective.compute()
         if self.trainer.sanity_checking:
             return
         scalars = validation_scalars(self.sums.summary(table, self.label_names))
         synchronize = self.trainer.world_size > 1
         self.log("val_loss", scalars.pop("val_loss"), prog_bar=True, sync_dist=synchronize)
-        self.log_dict(scalars, sync_dist=synchronize)
+        self.log_dict({**scalars, "val/objective": objective}, sync_dist=synchronize)
 
     def configure_optimizers(self) -> dict[str, Any]:
         # Fused, a step reads and writes each number once; but it cannot be clipped where gradients come scaled.

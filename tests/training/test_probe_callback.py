@@ -37,7 +37,7 @@ class Watch(Callback):
         """Behind the effects, which are measured when a validation starts."""
         self.outputs = []
         self._hook = module.policy.register_forward_hook(
-            lambda policy, given, out: self.outputs.append((given[0], out))
+            lambda policy, given, out: self.outputs.append((given[0], out[0]))  # actions, and what they cost
         )
 
     def on_validation_end(self, trainer, module):

@@ -1,12 +1,19 @@
 """What every head is to the rest of the package: windows of contexts in, chunks of normalised actions out.
 
-To add one: a dataclass that extends `HeadConfig`, with a `build` that makes an `nn.Module`, in a file of its own, and
-its settings in `conf/model/head/<name>.yaml` with the name under which it is listed below, or `<module>:<class>`.
+To add one: a dataclass that extends `HeadConfig`, with a `build` that makes a `Head`, in a file of its own, and its
+settings in `conf/model/head/<name>.yaml` with the name under which it is listed below, or `<module>:<class>`.
+`docs/heads.md` has a whole example.
 """
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mobile_vla.core.draws import FrameDraws
+from mobile_vla.core.losses import huber
 from mobile_vla.core.members import Chosen, Members
 
 HEADS = Members(
@@ -18,10 +25,79 @@ HEADS = Members(
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig(Chosen):
-    """name: which head the settings are of."""
+    """name: which head the settings are of; every member gives it a default, its own name.
+
+    Whatever a head needs to be built again stands here, in plain values: checkpoints and exports hold the settings and
+    the trained weights, and nothing else.
+    """
 
     members: ClassVar[Members] = HEADS
-    name: str = HEADS.default
+    name: str
 
-    def build(self, context_width: int, chunk: int, num_components: int) -> Any:
+    def build(self, context_width: int, chunk: int, num_components: int) -> "Head":
         raise NotImplementedError
+
+    def fit(self, actions: Float[Any, "n A"]) -> "HeadConfig":
+        """The settings with what the training episodes' normalised actions tell; asked once, before training."""
+        return self
+
+    def describe(self) -> str:
+        """A few words for tables and model cards, as in "LSTM head 512 x 4"."""
+        return f"head {self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a head learns from. Where `mask` is False `chunks` mean nothing.
+
+    draws  noise that belongs to the frames;  huber_delta  of the loss that is reported
+    """
+
+    chunks: Float[Tensor, "S W C A"]
+    mask: Bool[Tensor, "S W C"]
+    draws: FrameDraws
+    huber_delta: float
+
+
+class Head(nn.Module):
+    """Window of contexts -> a prediction of its own kind, which it makes actions of, and can say the cost of.
+
+    The chunk at a position depends on the contexts up to that position of its own window, and on no other: padding at
+    the tail reaches nothing before it, and closed-loop inference gives what a batch gives. All that is learnt lies in
+    parameters. Heads run in float32 whatever the backbone's precision.
+
+    chunk, num_components  C and A
+    history  contexts that a chunk reads: its own and those before it; None: all of the window up to its own
+    bounded  whether actions always lie in [-1, 1]
+    state    path, within the head, of the module whose output is one vector for each position: the tap `head_state`
+    """
+
+    history: int | None = None
+    bounded: bool = False
+    state: str | None = None
+
+    def __init__(self, config: HeadConfig, chunk: int, num_components: int):
+        super().__init__()
+        self.config = config
+        self.chunk = chunk
+        self.num_components = num_components
+
+    def forward(self, contexts: Float[Tensor, "S W D"]) -> Any:
+        with torch.autocast(contexts.device.type, enabled=False):
+            return self.predict(contexts.float())
+
+    def predict(self, contexts: Float[Tensor, "S W D"]) -> Any:
+        """What `actions` and `losses` take; unless they are overridden, the actions (S, W, C, A) themselves."""
+        raise NotImplementedError
+
+    def actions(self, prediction: Any, draws: FrameDraws) -> Float[Tensor, "S W C A"]:
+        """Normalised; the same whenever it is asked again, so whatever is random comes from `draws`."""
+        return prediction
+
+    def losses(self, prediction: Any, target: Target) -> Float[Tensor, "S W C A"]:
+        """What each entry costs; masking and the mean are the trainer's. In training mode it may draw at random."""
+        return huber(prediction, target.chunks, target.huber_delta)
+
+    def response(self, prediction: Any, draws: FrameDraws) -> Float[Tensor, "S W ..."]:
+        """What moves, however little, when a context does: wiring is looked for here. The actions, unless these jump."""
+        return self.actions(prediction, draws)

@@ -1,4 +1,4 @@
-"""The action head: an LSTM over a window's contexts and an MLP that turns each state into a chunk of actions.
+"""The default head: an LSTM over a window's contexts and an MLP that turns each state into a chunk of actions.
 
 In: contexts (S, W, D). Out: normalised actions (S, W, C, A) in [-1, 1], one chunk for each window position.
 Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those of the lab's checkpoints.
@@ -7,17 +7,17 @@ Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those o
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mobile_vla.models.heads.head import HeadConfig
+from mobile_vla.models.heads.head import Head, HeadConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMDecoderConfig(HeadConfig):
     """hidden: width of the LSTM; layers: its depth; mlp: hidden widths of the output MLP; dropout: between layers."""
 
+    name: str = "lstm"
     hidden: int = 512
     layers: int = 4
     mlp: tuple[int, ...] = (1024, 512, 256)
@@ -31,6 +31,9 @@ class LSTMDecoderConfig(HeadConfig):
 
     def build(self, context_width: int, chunk: int, num_components: int) -> "MobileVLALSTMDecoder":
         return MobileVLALSTMDecoder(self, context_width, chunk, num_components)
+
+    def describe(self) -> str:
+        return f"LSTM head {self.hidden} x {self.layers}"
 
 
 class TanhMLP(nn.Module):
@@ -48,24 +51,23 @@ class TanhMLP(nn.Module):
         return self.mlp(state)
 
 
-class MobileVLALSTMDecoder(nn.Module):
-    """Window of contexts -> a chunk of actions at each window position.
+class MobileVLALSTMDecoder(Head):
+    """Window of contexts -> a chunk of actions at each window position; the loss is the one that is reported.
 
     The LSTM is causal: position w has seen contexts 0 ... w of its window and no other window's, so padding at the
-    tail of a window cannot reach the positions before it. It runs in float32 whatever the backbone's precision: it
-    is a percent of the work, and its state accumulates over the window.
+    tail of a window cannot reach the positions before it. It runs in float32: it is a percent of the work, and its
+    state accumulates over the window.
     """
 
+    bounded = True
+    state = "rnn"
+
     def __init__(self, config: LSTMDecoderConfig, context_width: int, chunk: int, num_components: int):
-        super().__init__()
-        self.config = config
-        self.chunk = chunk
-        self.num_components = num_components
+        super().__init__(config, chunk, num_components)
         self.rnn = nn.LSTM(context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout)
         self.velocities = TanhMLP([config.hidden, *config.mlp, chunk * num_components])
 
-    def forward(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C A"]:
-        with torch.autocast(contexts.device.type, enabled=False):
-            states, _ = self.rnn(contexts.float())  # (S, W, hidden)
-            actions = self.velocities(states)  # (S, W, C * A)
+    def predict(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C A"]:
+        states, _ = self.rnn(contexts)  # (S, W, hidden)
+        actions = self.velocities(states)  # (S, W, C * A)
         return actions.unflatten(-1, (self.chunk, self.num_components))  # (S, W, C, A)

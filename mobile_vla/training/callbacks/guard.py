@@ -16,9 +16,10 @@ from mobile_vla.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """action: `stop`, or `skip` the step and go on;  max_loss: an exploded one, in normalised units.
+    """action: `stop`, or `skip` the step and go on;  max_loss: of what the head minimises, an exploded one.
 
-    A mean action has a loss below 1, and the head of this package cannot exceed 2: 100 is never reached by bad luck.
+    A mean action has a Huber loss below 1, and a fresh head of this package has an objective below 10, whatever it
+    minimises: 100 is never reached by bad luck.
     """
 
     action: Literal["stop", "skip"] = "stop"
