@@ -63,7 +63,7 @@ class Tap:
 CONTEXT = "context"
 FIXED = {
     CONTEXT: Tap(name=CONTEXT, path="head", rows="window", reduction="whole", reads="input"),
-    HEAD_STATE: Tap(name=HEAD_STATE, path="head", rows="window", reduction="whole"),  # of a module that the head names
+    HEAD_STATE: Tap(name=HEAD_STATE, path="head", rows="window", reduction="whole"),  # the head says which module
     PIXELS: Tap(name=PIXELS, path=None, rows="frame", reduction="whole"),
 }
 IMAGE_TOKENS = "image_tokens"

@@ -7,14 +7,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from mobile_vla.checkpoints.trained import check_fits, trained_state
 from mobile_vla.core.batch import Batch
 from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.losses import masked_mean
 from mobile_vla.display.scalars import validation_scalars
-from mobile_vla.evaluation.losses import masked_huber
+from mobile_vla.evaluation.losses import MeanLoss, masked_huber
 from mobile_vla.evaluation.metrics import EpisodeSums
 from mobile_vla.models.policy import Policy
 from mobile_vla.training.augmentation import AugmentationConfig, augment
@@ -84,7 +83,7 @@ class PolicyModule(LightningModule):
         self.policy = policy
         self.config = config
         self.sums = sums
-        self.objective = MeanMetric(nan_strategy="disable")  # over all ranks: of what the head minimises
+        self.objective = MeanLoss()  # what the head minimises
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = total_steps
         self.seed = seed
@@ -132,7 +131,7 @@ class PolicyModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         predicted, costs = self.policy(batch, huber_delta=self.config.huber_delta)
         self.sums.update(predicted, batch)
-        self.objective.update(masked_mean(costs, batch.chunk_mask), batch.chunk_mask.sum())
+        self.objective.update(costs, batch.chunk_mask)
 
     def on_validation_epoch_end(self) -> None:
         table, objective = self.sums.compute(), self.objective.compute()

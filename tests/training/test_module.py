@@ -102,9 +102,11 @@ def test_only_training_sees_changed_frames_and_the_batch_keeps_its_own(lab, tmp_
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             given.append(((module.seed, trainer.current_epoch, batch_idx), batch))
 
-    with mock.patch.object(
-        policy, "forward", lambda batch, **kw: shown.append((policy.training, batch)) or forward(batch, **kw)
-    ):
+    def watched(batch, **settings):
+        shown.append((policy.training, batch))
+        return forward(batch, **settings)
+
+    with mock.patch.object(policy, "forward", watched):
         lab.make_trainer(tmp_path, max_epochs=2, callbacks=[Given()]).fit(module, data)
     trained = [batch for training, batch in shown if training]
     assert [place for place, _ in given] == [(0, epoch, i) for epoch in range(2) for i in range(3)]

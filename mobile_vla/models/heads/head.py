@@ -8,6 +8,7 @@ settings in `conf/model/head/<name>.yaml` with the name under which it is listed
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ from mobile_vla.core.members import Chosen, Members
 
 HEADS = Members(
     place="model.head",
-    homes={"lstm": "mobile_vla.models.heads.lstm_decoder:LSTMDecoderConfig"},
+    homes={
+        "lstm": "mobile_vla.models.heads.lstm_decoder:LSTMDecoderConfig",
+        "mlp": "mobile_vla.models.heads.mlp:MLPConfig",
+        "bins": "mobile_vla.models.heads.bins:BinsConfig",
+        "flow": "mobile_vla.models.heads.flow:FlowConfig",
+    },
     default="lstm",
 )
 
@@ -37,7 +43,7 @@ class HeadConfig(Chosen):
     def build(self, context_width: int, chunk: int, num_components: int) -> "Head":
         raise NotImplementedError
 
-    def fit(self, actions: Float[Any, "n A"]) -> "HeadConfig":
+    def fit(self, actions: Float[np.ndarray, "n A"]) -> "HeadConfig":
         """The settings with what the training episodes' normalised actions tell; asked once, before training."""
         return self
 
@@ -99,5 +105,5 @@ class Head(nn.Module):
         return huber(prediction, target.chunks, target.huber_delta)
 
     def response(self, prediction: Any, draws: FrameDraws) -> Float[Tensor, "S W ..."]:
-        """What moves, however little, when a context does: wiring is looked for here. The actions, unless these jump."""
+        """What moves whenever a context does: wiring is looked for here. The actions, unless these jump."""
         return self.actions(prediction, draws)

@@ -5,12 +5,12 @@ Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those o
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mobile_vla.models.heads.head import Head, HeadConfig
+from mobile_vla.models.heads.layers import stack_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,7 @@ class TanhMLP(nn.Module):
 
     def __init__(self, widths: list[int]):
         super().__init__()
-        layers: list[nn.Module] = []
-        for i, (width_in, width_out) in enumerate(pairwise(widths)):
-            last = i == len(widths) - 2
-            layers += [nn.Linear(width_in, width_out), nn.Tanh() if last else nn.ReLU()]
-        self.mlp = nn.Sequential(*layers)
+        self.mlp = nn.Sequential(*stack_layers(widths), nn.Tanh())
 
     def forward(self, state: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch out"]:
         return self.mlp(state)

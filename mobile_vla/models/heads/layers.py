@@ -1,0 +1,22 @@
+"""Pieces that heads are made of: linear layers in a row, and a window's contexts read together with those before."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def stack_layers(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers from the first width to the last with ReLU between them: linear ones at 0, 2, 4, ..."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return layers[:-1]
+
+
+def with_history(contexts: Float[Tensor, "S W D"], history: int) -> Float[Tensor, "S W read"]:
+    """Each context behind the `history` - 1 before it in its window, oldest first; zeros where there is none."""
+    padded = F.pad(contexts, (0, 0, history - 1, 0))  # (S, H - 1 + W, D)
+    return padded.unfold(1, history, 1).transpose(2, 3).flatten(2)
