@@ -18,8 +18,8 @@ import tests.typecheck  # noqa: F401  (the hook finds it by name)
 CHECKED = (
     "analysis", "api", "contexts", "display", "doctor", "evaluation", "interventions", "models", "opening", "probing",
     "survey", "taps", "training", "core.batch", "core.actions", "core.draws", "core.losses", "core.preprocessing",
-    "sources.layouts", "data.assemble", "data.dealing", "data.frames", "data.held_out", "data.labelling",
-    "data.meaning", "data.plan", "data.requests", "data.splits", "data.stills", "data.windows",
+    "sources.hdf5.layouts", "sources.reader", "data.assemble", "data.dealing", "data.frames", "data.held_out",
+    "data.labelling", "data.meaning", "data.plan", "data.requests", "data.splits", "data.stills", "data.windows",
 )  # fmt: skip
 install_import_hook(
     [f"mobile_vla.{part}" for part in CHECKED],
@@ -27,6 +27,12 @@ install_import_hook(
 )
 
 from mobile_vla.core.preprocessing import Preprocessing
+from mobile_vla.data.catalog import Catalog, read_episode, scan
+from mobile_vla.sources.hdf5.layouts import LAYOUTS as KNOWN_LAYOUTS
+from mobile_vla.sources.hdf5.reader import Hdf5Reader
+from mobile_vla.sources.hdf5.source import Hdf5Source
+from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.sources.reader import Root
 from mobile_vla.sources.schema import Episode
 
 settings.register_profile("tests", deadline=None, max_examples=50, derandomize=True, database=None)
@@ -97,6 +103,23 @@ def write_hdf5(
     return path
 
 
+def unread(id: str, path: Path, num_frames: int) -> Hdf5Reader:
+    """The reader of an episode that was made without a file."""
+    return Hdf5Reader(id=id, path=path, layout=KNOWN_LAYOUTS[0], num_frames=num_frames)
+
+
+def scan_folders(*folders: Path | Root, instructions: InstructionConfig | None = None, progress=None) -> Catalog:
+    """What HDF5 files below the folders say."""
+    roots = [folder if isinstance(folder, Root) else Root(path=folder) for folder in folders]
+    return scan(Hdf5Source(), roots, instructions or InstructionConfig(), progress=progress)
+
+
+def read_file(path: Path, root: Root) -> Episode:
+    """One HDF5 file below a folder."""
+    id = path.relative_to(root.path).with_suffix("").as_posix()
+    return read_episode(Hdf5Reader(id=id, path=path, root=root), InstructionConfig())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Bits are promised for one number of threads, and layers this small lose more to waking threads than they win."""
@@ -124,7 +147,6 @@ def make_episode() -> Callable[..., Episode]:
             id=id,
             path=Path(f"{id}.h5"),
             layout="flat",
-            frames_at="images",
             encoding="raw",
             num_frames=len(actions),
             resolution=(24, 40),
@@ -133,6 +155,7 @@ def make_episode() -> Callable[..., Episode]:
             instruction=instruction,
             instruction_source="file",
             labels=labels,
+            reader=unread(id, Path(f"{id}.h5"), len(actions)),
         )
 
     return make

@@ -28,6 +28,7 @@ from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.sampling import make_plan
 from mobile_vla.sources.schema import Episode
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
+from tests.conftest import unread
 from tests.tiny_kosmos import TEXT
 from tests.training.forked_trainings import Trainings
 
@@ -60,7 +61,6 @@ def make_episode(name: str, num_frames: int = 9, instruction: str = LEFT, seed: 
         id=name,
         path=Path(name),
         layout="flat",
-        frames_at="images",
         encoding="raw",
         num_frames=num_frames,
         resolution=(SIZE, SIZE),
@@ -68,6 +68,7 @@ def make_episode(name: str, num_frames: int = 9, instruction: str = LEFT, seed: 
         action_known=known,
         instruction=instruction,
         instruction_source="file",
+        reader=unread(name, Path(name), num_frames),
         labels=settings.pop("labels", direction),
         **settings,
     )

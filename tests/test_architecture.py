@@ -49,6 +49,7 @@ FOREIGN = {  # libraries that only these places know
     "hydra": {"settings", "jobs"},
     "omegaconf": {"settings", "jobs"},
     "lightning": {"training", "data", "display", "opening", "api"},
+    "h5py": {"sources"},
     "pydantic": {"settings", "core"},
     "tensorboard": {"display", "analysis"},
 }

@@ -21,8 +21,7 @@ from mobile_vla.data.dataset import open_dataset as open_engine
 from mobile_vla.data.splits import Part, SplitConfig, make_split
 from mobile_vla.jobs.progress import show_steps
 from mobile_vla.settings.saved import suggest_neighbour
-from mobile_vla.sources.layouts import frames_of, read_frames
-from mobile_vla.sources.opening import open_file, reading
+from mobile_vla.sources.reader import read_frames
 from mobile_vla.sources.schema import Episode, Fault
 
 
@@ -173,5 +172,4 @@ class Frames(Sequence[np.ndarray]):
         return self._read(index, index + 1)[0]
 
     def _read(self, low: int, high: int) -> list[UInt8[np.ndarray, "height width 3"]]:
-        with open_file(self._episode.path) as file, reading():
-            return read_frames(frames_of(file, self._episode.frames_at, len(self)), low, high)
+        return read_frames(self._episode.reader, low, high)

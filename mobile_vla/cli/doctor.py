@@ -106,7 +106,7 @@ def _report(case: "Case", found: "Examined") -> Report:
         "layout": case.policy.backbone.layout.name,
         "trained": case.trained,
         "new": sorted(case.new),
-        "data": None if case.recorded is None else [str(root.path) for root in case.config.data.roots()],
+        "data": None if case.recorded is None else case.config.data.places(),
         "counts": {"error": errors, "warning": len(found.findings) - errors},
         **numbers,
         "notes": list(case.notes),

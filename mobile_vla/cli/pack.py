@@ -26,8 +26,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     from mobile_vla.jobs.quiet import quiet_libraries
 
     quiet_libraries()
-    from mobile_vla.data.catalog import scan
-    from mobile_vla.data.dataset import DataConfig, refuse_faults
+    from mobile_vla.data.dataset import DataConfig, find_episodes, refuse_faults
     from mobile_vla.settings.typed import build
 
     data = build(DataConfig, config["data"], "data")
@@ -39,7 +38,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
     preprocessing = _find_preprocessing(config)
     shown = context.rank == 0
     with show_steps(enabled=shown) as progress:
-        catalog = scan(data.roots(), data.instructions, lambda *done: progress("reading episodes", *done))
+        catalog = find_episodes(data, lambda *done: progress("reading episodes", *done))
     num_files = len(catalog.episodes) + len(catalog.faults)
     if data.faults == "error":
         refuse_faults(data, catalog.faults, num_files)

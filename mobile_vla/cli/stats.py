@@ -11,6 +11,7 @@ from mobile_vla.core.plural import plural
 from mobile_vla.jobs.command import Command, Context, Job, Report
 
 if TYPE_CHECKING:
+    from mobile_vla.survey.counts import Spread
     from mobile_vla.survey.notes import Note
     from mobile_vla.survey.survey import Survey
 
@@ -46,15 +47,13 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 def _table(survey: "Survey") -> list[tuple[str, str]]:
     """What there is, each number with its denominator."""
-    from mobile_vla.survey.page import format_bytes
-
     counts, windows, actions = survey.counts, survey.windows, survey.actions
     total = len(survey.episodes)
     lengths = counts.lengths
     rows = [
         ("episodes", f"{total} good of {total + len(survey.faults)} files"),
         ("frames", f"{survey.num_frames}, an episode {lengths.min:g} to {lengths.max:g} (median {lengths.median:g})"),
-        ("files", f"{format_bytes(counts.bytes.total)}, {format_bytes(counts.bytes.median)} each (median)"),
+        *_files(counts.bytes),
         ("resolution", f"{_list(counts.resolutions)}; {_list(counts.encodings)}; {_list(counts.layouts)}"),
         ("duration", _duration(survey)),
         *((name, _list(values)) for name, values in counts.labels.items()),
@@ -67,9 +66,10 @@ def _table(survey: "Survey") -> list[tuple[str, str]]:
             f"bounds {bounds[0]:.4g} to {bounds[1]:.4g}" if bounds else f"not chosen, {part.min:.4g} to {part.max:.4g}"
         )
         rows.append((name, f"{told}; zero in {part.zero_share:.0%} of {actions.frames} frames"))
-    paths = survey.trajectories
+    if (paths := survey.trajectories) is not None:
+        length = f"median {paths.path_length.median:.3g} {paths.unit}"
+        rows.append(("path length", f"{length} of {plural(total, 'episode')}"))
     rows += [
-        ("path length", f"median {paths.path_length.median:.3g} {paths.unit} of {plural(total, 'episode')}"),
         (f"windows of {windows.window}", f"{windows.count} in {plural(total, 'episode')}, {_padded(survey)}"),
         ("copies", _copies(survey)),
     ]
@@ -77,6 +77,15 @@ def _table(survey: "Survey") -> list[tuple[str, str]]:
         dealt = ", ".join(f"{name} {part.episodes} ({part.windows})" for name, part in windows.split.items())
         rows.append(("split", f"episodes (windows): {dealt}"))
     return rows
+
+
+def _files(sizes: "Spread | None") -> list[tuple[str, str]]:
+    """A row on the files, where there are any."""
+    from mobile_vla.survey.page import format_bytes
+
+    return (
+        [] if sizes is None else [("files", f"{format_bytes(sizes.total)}, {format_bytes(sizes.median)} each (median)")]
+    )
 
 
 def _duration(survey: "Survey") -> str:

@@ -88,12 +88,11 @@ class ActionSpace:
         return np.asarray(self.low, actions.dtype), np.asarray(self.high, actions.dtype)
 
 
-def check_components(components: tuple[str, ...]) -> None:
-    """One to three distinct names out of `COMPONENTS`, or a `UserError` that names the wrong one."""
+def check_components(components: tuple[str, ...], known: tuple[str, ...] | None = None) -> None:
+    """Distinct names, at least one, out of `known` where that is given, or a `UserError` that names the wrong one."""
     for name in components:
-        if name not in COMPONENTS:
-            raise UserError(
-                f"data.components: unknown action component '{name}'; expected names out of {list(COMPONENTS)}"
-            )
+        if known is not None and name not in known:
+            raise UserError(f"data.components: unknown action component '{name}'; expected names out of {list(known)}")
     if not components or len(set(components)) != len(components):
-        raise UserError(f"data.components: one to three distinct names expected, got {list(components)}")
+        most = "one or more" if known is None else f"one to {len(known)}"
+        raise UserError(f"data.components: {most} distinct names expected, got {list(components)}")

@@ -21,8 +21,7 @@ from mobile_vla.data.plan import BatchPlan, PlannedBatch
 from mobile_vla.data.requests import Pairs, Shown, WindowRequest
 from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import ChunkTable, WindowConfig
-from mobile_vla.sources.opening import BrokenEpisode, printable
-from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.schema import BrokenEpisode, Episode
 
 MEAN_SAMPLES = 5  # frames of each episode that the mean frame is of, evenly from the first to the last
 
@@ -144,7 +143,7 @@ class BatchAssembler:
             chunks=torch.where(mask.unsqueeze(-1), batch.chunks, 0),
             chunk_mask=mask,
             denominator=denominator,
-            broken=tuple((printable(str(self.episodes[i].path)), self._broken[i]) for i in named),
+            broken=tuple((self.episodes[i].place, self._broken[i]) for i in named),
         )
 
     def _feed(self, pairs: Pairs, text_ids: Tensor, text_mask: Tensor) -> dict[str, Any]:
@@ -181,7 +180,7 @@ class BatchAssembler:
         except BrokenEpisode as error:
             if self.faults == "error":
                 raise UserError(
-                    f"{printable(str(self.episodes[episode].path))} went bad while it was read: {error}; restore it, "
+                    f"{self.episodes[episode].place} went bad while it was read: {error}; restore it, "
                     "or leave it out with data.faults=skip"
                 ) from error
             self._broken[episode] = str(error)
@@ -193,8 +192,8 @@ class BatchAssembler:
             frames = self._read_run(source, index, 0, 1)
             if frames is not None:
                 return frames[0]
-        path, reason = self.episodes[0].path, self._broken[0]
-        raise UserError(f"data: none of {len(self.episodes)} files can be read any more; the first, {path}: {reason}")
+        place, reason = self.episodes[0].place, self._broken[0]
+        raise UserError(f"data: none of {len(self.episodes)} files can be read any more; the first, {place}: {reason}")
 
 
 def runs(wanted: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""A dataset opened: good episodes, what was left out, where frames come from. What train, eval and probe start from."""
+"""A dataset opened: good episodes, what was left out, what reads frames. What train, eval and probe start from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +14,19 @@ from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.plural import plural
 from mobile_vla.core.preprocessing import Preprocessing
-from mobile_vla.data.catalog import MAX_ACTION, Root, scan
+from mobile_vla.data.catalog import Catalog, scan
 from mobile_vla.data.examination import Examinations
 from mobile_vla.data.faults import refuse_too_many
-from mobile_vla.data.frames import EXAMINED, FileFrames, FrameSource, PackedFrames
+from mobile_vla.data.frames import EXAMINED, FrameSource, PackedFrames, RecordedFrames
 from mobile_vla.data.labelling.table import LabelReport, join_labels
 from mobile_vla.data.packed.packing import examine_all
 from mobile_vla.data.splits import SplitConfig
 from mobile_vla.data.windows import WindowConfig, refuse_short
+from mobile_vla.sources.hdf5.source import Hdf5Source
 from mobile_vla.sources.instructions import InstructionConfig, count_sources
+from mobile_vla.sources.reader import MAX_ACTION, Conventions, Root
 from mobile_vla.sources.schema import Episode, Fault
+from mobile_vla.sources.source import EpisodeSource
 
 DEFAULT_LABEL = "direction"
 Progress = Callable[[str, int, int], None]  # what, done, of
@@ -33,20 +36,22 @@ Progress = Callable[[str, int, int], None]  # what, done, of
 class DataConfig(WindowConfig):
     """Where episodes are, what of them is the action, how they are windowed, split and dealt.
 
-    root          one folder or several;  pattern  which files below them
+    source        what kind of source reads them, and its own settings
+    root          one folder or several, None for a source that reads none;  pattern  which files below them
     components    the action, by name
-    action_shift, step_s, speed_scale  one value, or one for each root (see `catalog.Root`)
+    action_shift, step_s, speed_scale  one value, or one for each root (see `sources.reader.Conventions`)
     bounds        component -> [low, high]; what is not given is taken from the training split
-    max_action    a recorded velocity beyond it is a fault of the file
-    faults        `skip` leaves broken files out and names them, `error` stops at the first
-    max_fault_share  `skip` stops, too, where more than this share of the files is broken
+    max_action    a recorded value beyond it is a fault of the episode
+    faults        `skip` leaves broken episodes out and names them, `error` stops at the first
+    max_fault_share  `skip` stops, too, where more than this share of the episodes is broken
     labels        a table of labels by episode or frame, which is right where it and a file disagree (`label_table`)
     instruction_label  the label that instructions are about, by which paraphrases are told from swaps
     batch_size    windows a batch and device;  span  consecutive windows kept together (they share frames)
-    pack          keep frames, decoded and resized once, in `pack_dir` (what is known of each file is kept there too)
+    pack          keep frames, decoded and resized once, in `pack_dir` (what is known of each is kept there too)
     """
 
-    root: str | tuple[str, ...] = field(metadata=on_change(Change.NOTED))
+    source: EpisodeSource = field(default_factory=Hdf5Source, metadata=on_change(Change.NOTED))
+    root: str | tuple[str, ...] | None = field(default=None, metadata=on_change(Change.NOTED))
     pattern: str = field(default="**/*.h5", metadata=on_change(Change.NOTED))
     components: tuple[str, ...] = field(default=("linear_x", "linear_y"), metadata=on_change(Change.MODEL))
     action_shift: int | tuple[int, ...] = 0
@@ -68,7 +73,7 @@ class DataConfig(WindowConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_components(self.components)
+        check_components(self.components, self.source.action_names)
         for name in self.bounds:
             if name not in self.components:
                 raise UserError(f"data.bounds names '{name}', which is not one of data.components={self.components}")
@@ -82,33 +87,47 @@ class DataConfig(WindowConfig):
         if not self.max_action > 0:
             raise UserError(f"data.max_action must be positive, got {self.max_action}")
         self.roots()
+        self.conventions()
 
     def roots(self) -> list[Root]:
-        """One `Root` for each folder; `UserError` if a list of values does not fit the list of folders."""
+        """One `Root` for each folder, none where the source reads none.
+
+        `UserError` if a list of values does not fit the list of folders.
+        """
         paths = (self.root,) if isinstance(self.root, str) else self.root
+        if not self.source.reads_folders:
+            if paths is not None:
+                name = self.source.name
+                raise UserError(f"data.root={self.root!r}: data.source.name={name} reads no folders; leave it out")
+            return []
         if not paths or not all(paths):
             raise UserError(f"data.root={self.root!r}: expected one folder or several")
+        each = self._conventions(len(paths))
+        return [
+            Root(path=Path(path).expanduser().absolute(), pattern=self.pattern, **vars(conventions))
+            for path, conventions in zip(paths, each, strict=True)
+        ]
 
+    def conventions(self) -> Conventions | None:
+        """Of a source without roots; with roots, each has its own."""
+        return None if self.source.reads_folders else self._conventions(1)[0]
+
+    def places(self) -> list[str]:
+        """Where the episodes are, for people."""
+        return [str(root.path) for root in self.roots()] or [repr(self.source)]
+
+    def _conventions(self, number: int) -> list[Conventions]:
         def each(name: str) -> list:
             value = getattr(self, name)
             if not isinstance(value, tuple):
-                return [value] * len(paths)
-            if len(value) != len(paths):
-                raise UserError(f"data.{name} has {len(value)} values for {len(paths)} roots; give one, or one each")
+                return [value] * number
+            if len(value) != number:
+                raise UserError(f"data.{name} has {len(value)} values for {number} roots; give one, or one each")
             return list(value)
 
         return [
-            Root(
-                path=Path(path).expanduser().absolute(),
-                pattern=self.pattern,
-                action_shift=shift,
-                max_action=self.max_action,
-                step_s=step,
-                speed_scale=scale,
-            )
-            for path, shift, step, scale in zip(
-                paths, each("action_shift"), each("step_s"), each("speed_scale"), strict=True
-            )
+            Conventions(action_shift=shift, max_action=self.max_action, step_s=step, speed_scale=scale)
+            for shift, step, scale in zip(each("action_shift"), each("step_s"), each("speed_scale"), strict=True)
         ]
 
 
@@ -149,7 +168,7 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
     def report(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else partial(progress, what)
 
-    catalog = scan(config.roots(), config.instructions, report("reading episodes"))
+    catalog = find_episodes(config, report("reading episodes"))
     num_files = len(catalog.episodes) + len(catalog.faults)
     refuse_faults(config, catalog.faults, num_files)
     scanned, label_report = list(catalog.episodes), None
@@ -158,12 +177,28 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
     refuse_short(scanned, config)
     fit_actions(config, scanned)  # what no episode moves in: told before the long part
     folder = Path(config.pack_dir).expanduser()
-    frames = PackedFrames(preprocessing, folder) if config.pack else FileFrames(preprocessing)
+    frames = PackedFrames(preprocessing, folder) if config.pack else RecordedFrames(preprocessing)
     reader = frames if isinstance(frames, PackedFrames) else Examinations(folder / EXAMINED)
     episodes, unreadable = examine_all(reader, scanned, report("packing frames" if config.pack else "examining"))
     faults = (*catalog.faults, *unreadable)
     refuse_faults(config, faults, num_files)
     return Dataset(tuple(episodes), faults, frames, label_report)
+
+
+def find_episodes(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> Catalog:
+    """All but the frames; an episode whose actions lack one of `data.components` is left out like a broken one."""
+    catalog = scan(config.source, config.roots(), config.instructions, config.conventions(), progress)
+    good: list[Episode] = []
+    faults = list(catalog.faults)
+    for episode in catalog.episodes:
+        lacking = [name for name in config.components if name not in episode.action_names]
+        if not lacking:
+            good.append(episode)
+            continue
+        faults.append(Fault(episode.place, f"actions: no component '{lacking[0]}', but {list(episode.action_names)}"))
+    if not good:
+        check_components(config.components, catalog.episodes[0].action_names)
+    return Catalog(tuple(good), tuple(faults))
 
 
 def refuse_faults(config: DataConfig, faults: Sequence[Fault], num_files: int) -> None:

@@ -1,14 +1,13 @@
-"""One pass over all frames of a file: what its content is (a fingerprint), and whether it can be trained on.
+"""One pass over all frames of an episode: what its content is (a fingerprint), and whether it can be trained on.
 
 In: an episode as the scan left it. Out: an `Examination`, remembered in a small JSON file that is called by a hash of
-what it depends on (file, its size and time of change, where its frames are), so a file is read whole once. A file
-that could not be read to its end is not remembered: that may be the network's fault, and pass.
+what it depends on (as its reader says: of a file its size and time of change, ...), so an episode is read whole once.
+One that could not be read to its end is not remembered: that may be the network's fault, and pass.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,12 +15,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import mobile_vla
+from mobile_vla.core.ahead import Ahead
 from mobile_vla.core.durable import replaced
-from mobile_vla.sources.layouts import every_frame, frames_of, read_actions
-from mobile_vla.sources.opening import open_file, reading
+from mobile_vla.sources.reader import Frame, OpenEpisode, read_frames
 from mobile_vla.sources.schema import Episode
 
-Keep = Callable[[UInt8[np.ndarray, "height width 3"]], object]
+Keep = Callable[[Frame], object]
 
 SCHEMA = 1
 FROZEN_FROM = 3  # identical frames; two may well be the same
@@ -29,7 +28,7 @@ FROZEN_FROM = 3  # identical frames; two may well be the same
 
 @dataclass(frozen=True)
 class Examination:
-    """fingerprint  of frames and actions, whatever the file's name, layout, compression and attributes
+    """fingerprint  of frames and actions, whatever the source, and the file's name, layout, compression and attributes
     fault        why the content cannot be trained on, or None
     """
 
@@ -38,7 +37,7 @@ class Examination:
 
 
 def examine(episode: Episode, keep: Keep | None = None) -> Examination:
-    """Read all of the file, a block at a time; `keep` is given every frame, in order.
+    """Read all of the episode, a block at a time; `keep` is given every frame, in order.
 
     `BrokenEpisode` if it cannot be read, or does not hold what it held when it was scanned.
     """
@@ -46,11 +45,9 @@ def examine(episode: Episode, keep: Keep | None = None) -> Examination:
     fault: str | None = None
     first: np.ndarray | None = None
     frozen = True
-    with open_file(episode.path) as file:
-        with reading():
-            actions = read_actions(file)
-            frames = frames_of(file, episode.frames_at, episode.num_frames)
-        for index, frame in enumerate(every_frame(frames)):
+    with episode.reader.opened() as opened:
+        actions = np.asarray(opened.actions())
+        for index, frame in enumerate(every_frame(opened, episode.num_frames)):
             content.update(repr(frame.shape).encode())
             content.update(frame.tobytes())
             if fault is None and is_one_colour(frame):
@@ -68,24 +65,27 @@ def examine(episode: Episode, keep: Keep | None = None) -> Examination:
     return Examination(content.hexdigest()[:32], fault)
 
 
+def every_frame(opened: OpenEpisode, num_frames: int) -> Iterator[Frame]:
+    """All frames in order, two blocks of them in memory: one is read while the one before is used."""
+    step = opened.block()
+    blocks = (read_frames(opened, low, min(low + step, num_frames)) for low in range(0, num_frames, step))
+    for block in Ahead(blocks):
+        yield from block
+
+
 def is_one_colour(frame: UInt8[np.ndarray, "height width 3"]) -> bool:
     colour = frame[0, 0]
     return bool((frame[0] == colour).all() and (frame == colour).all())  # the first row settles most frames
 
 
-def is_commanded(actions: Float[np.ndarray, "N 3"]) -> bool:
+def is_commanded(actions: Float[np.ndarray, "N A"]) -> bool:
     """Whether the robot is told to move while it is filmed: the last action comes after the last frame."""
     return bool(actions[:-1].any())
 
 
-def file_key(episode: Episode, *more: object) -> str:
-    """A name for what is known of the file as it is now; `BrokenEpisode` if it is gone."""
-    try:
-        status = episode.path.stat()
-    except OSError:
-        open_file(episode.path).close()  # says why in the words of a fault
-        raise
-    content = (os.path.realpath(episode.path), status.st_size, status.st_mtime_ns, episode.frames_at, *more)
+def content_key(episode: Episode, *more: object) -> str:
+    """A name for what is known of the episode as it is now; `BrokenEpisode` if it is gone."""
+    content = (*episode.reader.identity(), *more)
     return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
 
 
@@ -96,8 +96,8 @@ class Examinations:
         self.folder = folder
 
     def find(self, episode: Episode) -> Examination | None:
-        """What is known of the file as it is now; None if it has to be read."""
-        path = self._path(file_key(episode))
+        """What is known of the episode as it is now; None if it has to be read."""
+        path = self._path(content_key(episode))
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             return Examination(stored["fingerprint"], stored["fault"]) if stored["schema"] == SCHEMA else None
@@ -105,8 +105,8 @@ class Examinations:
             return None
 
     def examine(self, episode: Episode, keep: Keep | None = None) -> Examination:
-        """Read the file (see `examine`) and remember what was found; `OSError` if that cannot be written."""
-        target = self._path(file_key(episode))  # from before it is read: a file that changes meanwhile has another
+        """Read the episode (see `examine`) and remember what was found; `OSError` if that cannot be written."""
+        target = self._path(content_key(episode))  # from before it is read: a file that changes meanwhile has another
         examination = examine(episode, keep)
         payload = {"schema": SCHEMA, "version": mobile_vla.__version__, **asdict(examination)}
         target.parent.mkdir(parents=True, exist_ok=True)

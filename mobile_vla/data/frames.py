@@ -1,11 +1,11 @@
-"""Frames of an episode, resized and uint8: straight from the HDF5 file, or from a packed copy made once.
+"""Frames of an episode, resized and uint8: straight from its source, or from a packed copy made once.
 
 Reading one frame of a gzip-compressed file decompresses several, so a span of frames is always one read. Packed
-frames are one memory-mapped `.npy` an episode, called by a hash of what its content depends on (file, its size and
-time of change, preprocessing), written beside and renamed: whoever finds the name finds the whole content, any
-number of processes and machines may share the folder, and a killed writer leaves nothing that is read. Beside it lies
-where it comes from (`origins`). A copy that is damaged all the same is made anew; only what is wrong with the file
-itself is a `BrokenEpisode`.
+frames are one memory-mapped `.npy` an episode, called by a hash of what its content depends on (its identity, as of a
+file the size and time of change, and preprocessing), written beside and renamed: whoever finds the name finds the whole
+content, any number of processes and machines may share the folder, and a killed writer leaves nothing that is read.
+Beside it lies where it comes from (`origins`). A copy that is damaged all the same is made anew; only what is wrong
+with the recording itself is a `BrokenEpisode`.
 
 Sources may be read by several threads: a loader reads ahead while training goes on.
 """
@@ -14,10 +14,10 @@ import os
 import platform
 import threading
 from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -25,16 +25,15 @@ from torch import Tensor
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.preprocessing import Preprocessing
-from mobile_vla.data.examination import Examination, Examinations, file_key
+from mobile_vla.data.examination import Examination, Examinations, content_key
 from mobile_vla.data.packed.mapping import MAX_MAPS, map_npy
 from mobile_vla.data.packed.marks import write_header
 from mobile_vla.data.packed.origins import PREFIX, Origin, write_origin
-from mobile_vla.sources.layouts import frames_of, read_frames
-from mobile_vla.sources.opening import BrokenEpisode, open_file, reading
-from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.reader import OpenEpisode, read_frames
+from mobile_vla.sources.schema import BrokenEpisode, Episode
 
-MAX_OPEN = 64  # files held open by a process
-EXAMINED = "examined"  # below the folder of packed frames: what is known of each file
+MAX_OPEN = 64  # episodes held open by a process
+EXAMINED = "examined"  # below the folder of packed frames: what is known of each episode
 
 
 @runtime_checkable
@@ -44,33 +43,32 @@ class FrameSource(Protocol):
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]: ...
 
 
-class FileFrames:
-    """Reads the HDF5 files; they are opened when first needed, by each process for itself."""
+class RecordedFrames:
+    """Reads what was recorded; episodes are opened when first needed, by each process for itself."""
 
     def __init__(self, preprocessing: Preprocessing):
         self.preprocessing = preprocessing
-        self._open: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._open: OrderedDict[str, tuple[ExitStack, OpenEpisode]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]:
-        """`BrokenEpisode` if the file turns out to be damaged, or to be another one by now."""
+        """`BrokenEpisode` if the recording turns out to be damaged, or to be another one by now."""
         with self._lock:
-            with reading():
-                dataset = frames_of(self._file(episode.path), episode.frames_at, episode.num_frames)
-            frames = read_frames(dataset, low, high)
+            frames = read_frames(self._opened(episode), low, high)
         return torch.cat([resized(frame, self.preprocessing) for frame in frames])
 
     def close(self) -> None:
         while self._open:
-            self._open.popitem()[1].close()
+            self._open.popitem()[1][0].close()
 
-    def _file(self, path: Path) -> h5py.File:
-        if path not in self._open:
+    def _opened(self, episode: Episode) -> OpenEpisode:
+        if episode.id not in self._open:
             while len(self._open) >= MAX_OPEN:
-                self._open.popitem(last=False)[1].close()
-            self._open[path] = open_file(path)
-        self._open.move_to_end(path)
-        return self._open[path]
+                self._open.popitem(last=False)[1][0].close()
+            stack = ExitStack()
+            self._open[episode.id] = stack, stack.enter_context(episode.reader.opened())
+        self._open.move_to_end(episode.id)
+        return self._open[episode.id][1]
 
     def __getstate__(self) -> dict:
         # Neither handles nor locks travel to another process.
@@ -91,24 +89,24 @@ class PackedFrames:
         self._lock = threading.Lock()
 
     def read(self, episode: Episode, low: int, high: int) -> UInt8[Tensor, "n size size 3"]:
-        """`BrokenEpisode` if there is no copy yet, and the file is gone, damaged, or another one by now."""
+        """`BrokenEpisode` if there is no copy yet, and the recording is gone, damaged, or another one by now."""
         with self._lock:
             packed = self._map(episode)
         return torch.from_numpy(np.array(packed[low:high]))
 
     def has(self, episode: Episode) -> bool:
-        """Whether the whole copy of the file, as it is now, is there."""
+        """Whether the whole copy of the episode, as it is now, is there."""
         return self._load(episode) is not None
 
     def path(self, episode: Episode) -> Path:
-        """Where the packed copy of the file, as it is now, belongs."""
-        key = file_key(episode, self.preprocessing.size, self.preprocessing.interpolation)
+        """Where the packed copy of the episode, as it is now, belongs."""
+        key = content_key(episode, self.preprocessing.size, self.preprocessing.interpolation)
         return self.folder / key[:2] / f"{key}.npy"
 
     def pack(self, episode: Episode) -> Examination:
         """Decode and resize all frames of one episode, and examine them in the same pass.
 
-        A copy is left only if the examination found no fault; `BrokenEpisode` if the file cannot be read.
+        A copy is left only if the examination found no fault; `BrokenEpisode` if the episode cannot be read.
         """
         target = self.path(episode)  # from before it is read: a file that changes meanwhile has another
         origin = Origin.of(episode)
@@ -122,7 +120,8 @@ class PackedFrames:
                         episode, lambda frame: file.write(resized(frame, self.preprocessing).numpy().tobytes())
                     )
                 if examination.fault is None:
-                    write_origin(target, origin)
+                    if origin is not None:
+                        write_origin(target, origin)
                     part.replace(target)
             finally:
                 part.unlink(missing_ok=True)
@@ -166,7 +165,7 @@ def resized(frame: UInt8[np.ndarray, "height width 3"], preprocessing: Preproces
 
 
 def refuse_other_content(episode: Episode, found: Examination) -> None:
-    """`BrokenEpisode` if the file, read anew, does not hold what was examined when its dataset was opened."""
+    """`BrokenEpisode` if the episode, read anew, does not hold what was examined when its dataset was opened."""
     if found.fault is not None:
         raise BrokenEpisode(found.fault)
     if episode.fingerprint and found.fingerprint != episode.fingerprint:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import PARTS, Part, StoredSplit
-from mobile_vla.sources.opening import printable
 from mobile_vla.sources.schema import Episode
 
 MOST_GONE, MOST_TRAINED = 5, 10  # that a message names
@@ -55,7 +54,7 @@ def refuse_trained(
     _must_be_read(split, episodes)
     trained_as = {split.recorded[id].fingerprint: id for id in reversed(split.parts["train"])}
     seen = [
-        f"{printable(str(episode.path))} (trained on as {trained_as[episode.fingerprint]})"
+        f"{episode.place} (trained on as {trained_as[episode.fingerprint]})"
         for episode in episodes
         if episode.fingerprint in trained_as
     ]

@@ -21,7 +21,6 @@ import mobile_vla
 from mobile_vla.core.durable import write_text
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.dealing import deal_groups, round_shares
-from mobile_vla.sources.opening import printable
 from mobile_vla.sources.schema import Episode
 
 Part = Literal["train", "validation", "test"]
@@ -267,7 +266,7 @@ def load_split(file: Path) -> StoredSplit:
 
 def _record(episode: Episode) -> Recorded:
     return Recorded(
-        file=printable(str(episode.path)),
+        file=episode.place,
         fingerprint=episode.fingerprint,
         instruction=episode.instruction,
         num_frames=episode.num_frames,

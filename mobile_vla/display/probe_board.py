@@ -20,8 +20,7 @@ from mobile_vla.contexts.rows import LABEL
 from mobile_vla.contexts.vectors import spread
 from mobile_vla.data.frames import FrameSource
 from mobile_vla.display.projector import SUFFIX, Cloud, write_clouds
-from mobile_vla.sources.opening import BrokenEpisode
-from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.schema import BrokenEpisode, Episode
 from mobile_vla.taps.points import list_described
 
 EVENTS = "events.out.tfevents.*"

@@ -15,17 +15,15 @@ from torch import Tensor
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import Batch
 from mobile_vla.data.assemble import BatchAssembler
-from mobile_vla.data.catalog import scan
-from mobile_vla.data.dataset import DataConfig, fit_actions
-from mobile_vla.data.frames import FileFrames, PackedFrames
+from mobile_vla.data.dataset import DataConfig, find_episodes, fit_actions
+from mobile_vla.data.frames import PackedFrames, RecordedFrames
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.models.backbones.loading import Source
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.opening.opened import OpenedPolicy
-from mobile_vla.sources.layouts import frames_of, read_frames
-from mobile_vla.sources.opening import BrokenEpisode, open_file, reading
-from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.reader import read_frames
+from mobile_vla.sources.schema import BrokenEpisode, Episode
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.trainer import Machine
 
@@ -80,7 +78,7 @@ class Case:
         if opened.names_its_episodes and actions is not None:
             recorded = _read_if_there(with_data, source, config, actions, notes)
         elif with_data:
-            episodes = scan(config.data.roots(), config.data.instructions).episodes
+            episodes = find_episodes(config.data).episodes
             actions = actions or fit_actions(config.data, list(episodes))
             recorded = read_recorded(config.data, source, config, actions, episodes)
         origin = opened.origin
@@ -115,7 +113,7 @@ def read_recorded(
             continue
         try:
             first = data.starts(episode.num_frames)[-1]
-            found = _read_raw(episode, first, first + COMPARED)
+            found = read_frames(episode.reader, first, min(first + COMPARED, episode.num_frames))
         except BrokenEpisode:
             continue
         raw = raw or found
@@ -123,20 +121,14 @@ def read_recorded(
     if not chosen:
         return None
     whole = data.pack and all(packed.has(episode) for episode in chosen)
-    frames = packed if whole else FileFrames(source.preprocessing)
+    frames = packed if whole else RecordedFrames(source.preprocessing)
     prompter = Prompter(source.tokenizer, config.model.prompt)
     assembler = BatchAssembler(chosen, frames, prompter, actions, data, "error")
     requests = [WindowRequest(episode=i, start=data.starts(episode.num_frames)[-1]) for i, episode in enumerate(chosen)]
     batch = assembler(requests)
-    if isinstance(frames, FileFrames):
+    if isinstance(frames, RecordedFrames):
         frames.close()
     return Recorded(episodes=tuple(episodes), batch=batch, raw=tuple(raw))
-
-
-def _read_raw(episode: Episode, low: int, high: int) -> list[np.ndarray]:
-    with open_file(episode.path) as file, reading():
-        dataset = frames_of(file, episode.frames_at, episode.num_frames)
-        return list(read_frames(dataset, low, min(high, episode.num_frames)))
 
 
 def _read_if_there(
@@ -153,4 +145,4 @@ def _read_if_there(
             "looked at (data.root=<folder> says where they are)"
         )
         return None
-    return read_recorded(data, source, config, actions, scan(data.roots(), data.instructions).episodes)
+    return read_recorded(data, source, config, actions, find_episodes(data).episodes)

@@ -52,7 +52,7 @@ def plan_effects(data: EpisodeDataModule, part: Part, training: Sequence[Episode
     """Which other texts and frames the episodes of `part` are shown with (see `measure`), and whether the recorded
     actions depend on the instruction."""
     episodes = data.episodes(part)
-    known = sorted({*training, *episodes}, key=lambda episode: (episode.id, str(episode.path)))
+    known = sorted({*training, *episodes}, key=lambda episode: (episode.id, episode.place))
     meanings = find_meanings(known, data.config.instruction_label)
     dependence = find_dependence(known, data.actions, meanings)
     why_not = None if dependence.depends else dependence.sentence

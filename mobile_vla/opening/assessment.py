@@ -24,7 +24,6 @@ from mobile_vla.evaluation.intervals import find_intervals
 from mobile_vla.evaluation.metrics import EpisodeSums
 from mobile_vla.models.policy import Policy
 from mobile_vla.opening.stored_run import HeldOut, StoredRun
-from mobile_vla.sources.opening import printable
 
 SHOWN = 4  # windows in a figure
 
@@ -53,7 +52,7 @@ def assess(run: StoredRun, held: HeldOut, out: Path | None, progress: Progress |
         "run": str(run.folder),
         "seed": run.config.seed,
         "split": held.part,
-        "data": [str(root.path) for root in run.config.data.roots()],
+        "data": run.config.data.places(),
         "parameters": policy.num_parameters(),
         "checkpoint": str(run.checkpoint),
         "checkpoint_bytes": run.checkpoint.stat().st_size,
@@ -87,7 +86,7 @@ def _by_episode(sums: EpisodeSums, own: np.ndarray) -> list[dict[str, Any]]:
         rows.append(
             {
                 "episode": episode.id,
-                "file": printable(str(episode.path)),
+                "file": episode.place,
                 "labels": dict(episode.labels),
                 "instruction": episode.instruction,
                 "loss": summary["loss"],

@@ -15,9 +15,8 @@ from mobile_vla.checkpoints.choosing import START, choose_checkpoint
 from mobile_vla.checkpoints.trained import action_space, check_start, read_checkpoint
 from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.errors import UserError
-from mobile_vla.data.catalog import scan
 from mobile_vla.data.datamodule import EpisodeDataModule
-from mobile_vla.data.dataset import DataConfig, Dataset, Progress, fit_actions
+from mobile_vla.data.dataset import DataConfig, Dataset, Progress, find_episodes, fit_actions
 from mobile_vla.data.held_out import find_parts, locate, refuse_trained
 from mobile_vla.data.labelling.table import join_labels
 from mobile_vla.data.splits import Part, Split, StoredSplit, load_split
@@ -118,7 +117,8 @@ class StoredRun(OpenedPolicy):
     def reads_other_files(self) -> bool:
         """Whether the user named other files than those that the run was trained on."""
         here, there = (
-            [(root.path, root.pattern) for root in data.roots()] for data in (self.config.data, self.trained_on)
+            (data.source, [(root.path, root.pattern) for root in data.roots()])
+            for data in (self.config.data, self.trained_on)
         )
         return here != there
 
@@ -229,7 +229,7 @@ class StoredRun(OpenedPolicy):
             then = self.split.recorded[id].instruction
             if episode.instruction != then:
                 raise UserError(
-                    f"{episode.path} is the run's {part} episode {id}, but its instruction is now "
+                    f"{episode.place} is the run's {part} episode {id}, but its instruction is now "
                     f"'{episode.instruction}', and was '{then}' (a table gives it by the label in the file's name); "
                     "give the file its name back"
                 )
@@ -255,12 +255,12 @@ class StoredRun(OpenedPolicy):
     def _scanned_training(self) -> list[Episode]:
         """The training episodes where the run had them, without reading a frame: known by id, length and text."""
         own = self.trained_on
-        episodes = list(scan(own.roots(), own.instructions).episodes)
+        episodes = list(find_episodes(own).episodes)
         if own.labels is not None:
             episodes, _ = join_labels(episodes, Path(own.labels).expanduser().absolute(), own.instructions)
         found = self.split.of(episodes, "train")
         for episode in found:
             then = self.split.recorded[episode.id]
             if (then.num_frames, then.instruction) != (episode.num_frames, episode.instruction):
-                raise UserError(f"{episode.path} changed since the run was trained on it")
+                raise UserError(f"{episode.place} changed since the run was trained on it")
         return found

@@ -14,7 +14,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from mobile_vla.checkpoints.files import find_resumable
 from mobile_vla.checkpoints.trained import action_space, read_checkpoint
 from mobile_vla.core.errors import UserError
-from mobile_vla.data.catalog import find_files
 from mobile_vla.data.dataset import Progress, fit_actions
 from mobile_vla.evaluation.findings import plan_effects
 from mobile_vla.models.skeleton import build_skeleton
@@ -47,8 +46,7 @@ def open_training(
     if run_folder is not None and rank_zero_only.rank == 0:
         refuse_if_locked(run_folder)
     resumed, notes = (None, []) if run_folder is None else find_resumable(run_folder / "checkpoints")
-    for root in config.data.roots():
-        find_files(root)  # before a model is looked for, which may take a while on the hub
+    config.data.source.find(config.data.roots())  # before a model is looked for, which may take a while on the hub
     opened = Configuration.open(config, machine)
     source = opened.source
     if config.model.lora.has_adapters:

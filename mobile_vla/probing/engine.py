@@ -26,7 +26,6 @@ from mobile_vla.models.policy import Policy
 from mobile_vla.probing.frame_memory import remember_frames
 from mobile_vla.probing.passes import change_window, plan_passes, rows_of
 from mobile_vla.probing.plans import SamplingPlan
-from mobile_vla.sources.opening import printable
 from mobile_vla.sources.schema import Episode
 from mobile_vla.taps.capture import Captured, capture
 from mobile_vla.taps.places import Places, rows_in, start_of
@@ -226,7 +225,7 @@ def lost_windows(
     if not batch.broken:
         return torch.zeros(batch.num_windows, dtype=torch.bool)
     paths = {path for path, _ in batch.broken}
-    broken = {episode.id for episode in episodes if printable(str(episode.path)) in paths}
+    broken = {episode.id for episode in episodes if episode.place in paths}
     shown = [{batch.pair_id[first].episode} for first in batch.windows[:, 0].tolist()]
     for index, request in enumerate(requests):
         shown[index] |= {episodes[shown_too].id for shown_too in request.shown_episodes}

@@ -26,7 +26,7 @@ from mobile_vla.models.policy import Policy
 from mobile_vla.probing.engine import ProbedRows, collect, keep_rows, list_rows, lost_windows, probe
 from mobile_vla.probing.plans import SamplingPlan
 from mobile_vla.probing.rows import RowMaker
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from mobile_vla.taps.capture import capture, shrink
 from mobile_vla.taps.measure import measure_taps
 from mobile_vla.taps.places import rows_in, starts_of

@@ -50,7 +50,7 @@ def describe_probe(probe: ContextProbe, probed: Probed, before: Store | None, ou
         **subject.run,
         "trained": subject.trained,
         "split": subject.split,
-        "data": [str(root.path) for root in subject.data.config.roots()],
+        "data": subject.data.config.places(),
         "contexts": str(out / STORE),
         "rows": len(store),
         "rows_computed": computed,

@@ -1,1 +1,1 @@
-"""Where episodes come from: files on disk, or a simulated hall."""
+"""Where episodes come from: files on disk, a simulated hall, arrays in memory, or a source of your own."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mobile_vla.core.actions import COMPONENTS, MIN_RANGE
+from mobile_vla.core.actions import MIN_RANGE
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.dataset import DataConfig, fit_actions
 from mobile_vla.sources.schema import Episode
@@ -62,14 +62,25 @@ class Actions:
     refused: str | None
 
 
-def known_actions(episodes: Sequence[Episode]) -> Float[np.ndarray, "frames 3"]:
+def shared_names(episodes: Sequence[Episode]) -> tuple[str, ...]:
+    """The action components that every episode has."""
+    return tuple(name for name in episodes[0].action_names if all(name in e.action_names for e in episodes))
+
+
+def columns(episode: Episode, names: tuple[str, ...]) -> Float[np.ndarray, "N A"]:
+    """The named components of one episode's actions."""
+    return episode.actions if names == episode.action_names else episode.components(names)
+
+
+def known_actions(episodes: Sequence[Episode], names: tuple[str, ...]) -> Float[np.ndarray, "frames A"]:
     """The actions of all episodes, where a frame has one."""
-    return np.concatenate([episode.actions[episode.action_known] for episode in episodes])
+    return np.concatenate([columns(episode, names)[episode.action_known] for episode in episodes])
 
 
 def describe_actions(config: DataConfig, episodes: Sequence[Episode]) -> Actions:
-    """All three components; with no known action at all, none of them."""
-    actions = known_actions(episodes).astype(np.float64)
+    """All components that the episodes share; with no known action at all, none of them."""
+    names = shared_names(episodes)
+    actions = known_actions(episodes, names).astype(np.float64)
     try:
         fit_actions(config, list(episodes))
         refused = None
@@ -77,7 +88,7 @@ def describe_actions(config: DataConfig, episodes: Sequence[Episode]) -> Actions
         refused = str(error)
     parts = {}
     if len(actions):
-        parts = {name: _describe(actions[:, i], name in config.components) for i, name in enumerate(COMPONENTS)}
+        parts = {name: _describe(actions[:, i], name in config.components) for i, name in enumerate(names)}
     observed = {name: (part.min, part.max) for name, part in parts.items() if part.chosen}
     given = {name: (float(low), float(high)) for name, (low, high) in config.bounds.items()}
     return Actions(frames=len(actions), components=parts, bounds={**observed, **given}, refused=refused)

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 
-from mobile_vla.core.actions import COMPONENTS
 from mobile_vla.sources.schema import UNKNOWN, Episode
 from mobile_vla.survey.actions import SAME_ACTION, Actions, known_actions
 from mobile_vla.survey.counts import label_names
@@ -35,7 +34,8 @@ class Constants:
 def find_constants(episodes: Sequence[Episode], actions: Actions, sketches: Mapping[str, Sketch]) -> Constants:
     """Everything that is constant over the good episodes; with a single one, no label can be told to be."""
     values = {name: [episode.label(name) for episode in episodes] for name in label_names(episodes)}
-    known = known_actions(episodes)
+    names = tuple(actions.components)
+    known = known_actions(episodes, names)
     varying = [name for name, part in actions.components.items() if part.varies]
     several = len(episodes) > 1
     return Constants(
@@ -45,7 +45,7 @@ def find_constants(episodes: Sequence[Episode], actions: Actions, sketches: Mapp
         equal=tuple(
             (a, b)
             for a, b in combinations(varying, 2)
-            if np.abs(known[:, COMPONENTS.index(a)] - known[:, COMPONENTS.index(b)]).max() <= SAME_ACTION
+            if np.abs(known[:, names.index(a)] - known[:, names.index(b)]).max() <= SAME_ACTION
         ),
         same_labels=tuple((a, b) for a, b in combinations(values, 2) if _say_the_same(values[a], values[b])),
         frozen=tuple(episode.id for episode in episodes if _is_frozen(sketches[episode.id])),

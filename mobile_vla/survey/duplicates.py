@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mobile_vla.sources.opening import printable
 from mobile_vla.sources.schema import UNKNOWN, Episode
 from mobile_vla.survey.actions import SAME_ACTION
 from mobile_vla.survey.sketches import RUN, Sketch
@@ -96,7 +95,7 @@ def find_copies(episodes: Sequence[Episode], sketches: Mapping[str, Sketch]) -> 
             Copies(
                 kind="exact" if len({exact[i] for i in members}) == 1 else "near",
                 episodes=tuple(episode.id for episode in among),
-                files=tuple(printable(str(episode.path)) for episode in among),
+                files=tuple(episode.place for episode in among),
                 distance=max(link.distance for link in inside),
                 same_actions=all(link.same_actions for link in inside),
                 differ_in=_differ_in(among),

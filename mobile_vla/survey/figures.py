@@ -52,7 +52,8 @@ def _draw_each(survey: Survey) -> Iterator[tuple[str, Drawn]]:
     yield "lengths", _draw_lengths(survey)
     if survey.actions.components:
         yield "actions", _draw_actions(survey)
-        yield "trajectories", _draw_trajectories(survey)
+        if (reckoned := reckon_all(survey.episodes)) is not None:
+            yield "trajectories", _draw_trajectories(survey, *reckoned)
     if survey.course.components:
         yield "course", _draw_course(survey)
 
@@ -125,9 +126,8 @@ def _draw_actions(survey: Survey) -> Drawn:
     return Drawn(figure, "Histograms of the action components, with the bounds that training would take dashed.", {})
 
 
-def _draw_trajectories(survey: Survey) -> Drawn:
+def _draw_trajectories(survey: Survey, unit: str, paths: Sequence[np.ndarray]) -> Drawn:
     label = survey.config.instruction_label
-    unit, paths = reckon_all(survey.episodes)
     values = [episode.label(label) for episode in survey.episodes]
     colours = _colours(survey.counts.labels.get(label, {UNKNOWN: len(values)}))
     short = shorten(list(colours))

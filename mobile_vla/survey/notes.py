@@ -188,7 +188,7 @@ def _on_time(survey: Survey) -> Iterator[Note]:
             yield Note("look", f"{steps.gaps:.1%} of the steps last more than twice the median: frames were lost.")
         if steps.backward:
             yield Note("look", f"{steps.backward} time stamps do not go forward.")
-    if survey.trajectories.unit == "steps":
+    if survey.trajectories is not None and survey.trajectories.unit == "steps":
         unknown = " and ".join(
             name
             for name, values in (

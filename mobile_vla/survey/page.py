@@ -83,7 +83,7 @@ def _context(
     return {
         "version": mobile_vla.__version__,
         "survey": survey,
-        "roots": [str(root.path) for root in survey.config.roots()],
+        "roots": survey.config.places(),
         "notes": notes,
         "figures": figures,
         "points": [f"{point:.0%}" for point in POINTS],

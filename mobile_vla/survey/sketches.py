@@ -21,8 +21,7 @@ from PIL import Image
 
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.frames import FrameSource
-from mobile_vla.sources.opening import BrokenEpisode
-from mobile_vla.sources.schema import Episode, Fault
+from mobile_vla.sources.schema import BrokenEpisode, Episode, Fault
 
 THUMBNAIL = Preprocessing(size=128, interpolation="bilinear")  # squashed; the page gives the shape back
 POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of an episode's progress
@@ -100,7 +99,7 @@ def sketch_all(
             if isinstance(result, Sketch):
                 sketches[episode.id] = result
             else:
-                faults.append(Fault(str(episode.path), result))
+                faults.append(Fault(episode.place, result))
             if progress:
                 progress(done, len(episodes))
     return sketches, faults

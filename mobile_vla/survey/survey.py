@@ -32,6 +32,7 @@ class Survey:
     """What is known of a dataset.
 
     label_report  what became of the table of labels, if there was one
+    trajectories  None where the actions are no velocities
     steps         None where no file tells how long a step lasted;  durations  all that were measured, in seconds
     """
 
@@ -44,7 +45,7 @@ class Survey:
     actions: Actions
     steps: StepDurations | None
     durations: Float[np.ndarray, " steps"]
-    trajectories: Trajectories
+    trajectories: Trajectories | None
     windows: Windows
     balance: Balance
     constants: Constants
@@ -80,7 +81,7 @@ class Survey:
             "bounds": self.actions.bounds,
             "windows": self.windows,
             "label_table": self.label_report,
-            "roots": [str(root.path) for root in self.config.roots()],
+            "roots": self.config.places(),
             "instruction_sources": counts.instruction_sources,
             "lengths": {**vars(counts.lengths), "episodes_of": counts.num_of_length},
             "seconds": self.seconds,

@@ -1,7 +1,8 @@
 """Where an episode's commands take the robot: dead reckoning from the actions, since nothing else says it.
 
 In metres where step duration and speed scale are known; else in steps, one being the distance at the largest linear
-speed, and turning is left out, since its angle is not known (the same rule as for the displacement of a chunk).
+speed, and turning is left out, since its angle is not known (the same rule as for the displacement of a chunk). Actions
+that are no velocities in the plane take the robot nowhere that is known here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from mobile_vla.core.actions import COMPONENTS
 from mobile_vla.sources.schema import Episode
-from mobile_vla.survey.actions import known_actions
+from mobile_vla.survey.actions import columns, known_actions, shared_names
 from mobile_vla.survey.counts import Spread
 
 
@@ -44,17 +46,28 @@ def reckon(
     return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
 
 
-def reckon_all(episodes: Sequence[Episode]) -> tuple[Literal["m", "steps"], list[Float[np.ndarray, "positions 2"]]]:
-    """The unit that all episodes share, and each one's positions; frames without an action do not move."""
+def reckon_all(
+    episodes: Sequence[Episode],
+) -> tuple[Literal["m", "steps"], list[Float[np.ndarray, "positions 2"]]] | None:
+    """The unit that all episodes share, and each one's positions; frames without an action do not move.
+
+    None where actions are no velocities.
+    """
+    if not set(COMPONENTS) <= set(shared_names(episodes)):
+        return None
     if all(episode.step_s is not None and episode.speed_scale is not None for episode in episodes):
-        return "m", [reckon(e.actions, e.step_s or 0.0, e.speed_scale or 0.0, turns=True) for e in episodes]
-    fastest = float(np.abs(known_actions(episodes)[:, :2]).max(initial=0.0)) or 1.0
-    return "steps", [reckon(episode.actions, 1.0, 1 / fastest, turns=False) for episode in episodes]
+        return "m", [
+            reckon(columns(e, COMPONENTS), e.step_s or 0.0, e.speed_scale or 0.0, turns=True) for e in episodes
+        ]
+    fastest = float(np.abs(known_actions(episodes, COMPONENTS)[:, :2]).max(initial=0.0)) or 1.0
+    return "steps", [reckon(columns(episode, COMPONENTS), 1.0, 1 / fastest, turns=False) for episode in episodes]
 
 
-def describe_trajectories(episodes: Sequence[Episode], label: str) -> Trajectories:
-    """Lengths of all of them, and where those of each value of `label` end."""
-    unit, paths = reckon_all(episodes)
+def describe_trajectories(episodes: Sequence[Episode], label: str) -> Trajectories | None:
+    """Lengths of all of them, and where those of each value of `label` end; None where nothing can be reckoned."""
+    if (reckoned := reckon_all(episodes)) is None:
+        return None
+    unit, paths = reckoned
     ends: dict[str, list[np.ndarray]] = {}
     for episode, path in zip(episodes, paths, strict=True):
         ends.setdefault(episode.label(label), []).append(path[-1])

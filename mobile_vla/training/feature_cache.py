@@ -27,8 +27,7 @@ from mobile_vla.data.packed.marks import PART
 from mobile_vla.models.backbones.fingerprint import fingerprint_trained
 from mobile_vla.models.frozen import Depth, frozen_weights
 from mobile_vla.models.policy import Policy
-from mobile_vla.sources.opening import BrokenEpisode
-from mobile_vla.sources.schema import Episode
+from mobile_vla.sources.schema import BrokenEpisode, Episode
 from mobile_vla.training.cache_plan import CONTENT, GB, CacheConfig, CachePlan, list_kept, name_content, say_bytes
 
 AT_ONCE = 16  # frames

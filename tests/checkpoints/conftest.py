@@ -21,6 +21,7 @@ from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.policy import Policy
 from mobile_vla.sources.schema import Episode
 from mobile_vla.training.module import OptimizationConfig, PolicyModule
+from tests.conftest import unread
 
 CHUNK, SIZE = 3, 28
 SPACE = ActionSpace(components=("linear_x", "angular_z"), low=(-0.25, -1.0), high=(1.15, 0.5))
@@ -70,7 +71,6 @@ def fit(policy: Policy, folder: Path) -> Path:
         id="e",
         path=Path("e"),
         layout="flat",
-        frames_at="images",
         encoding="raw",
         num_frames=4,
         resolution=(SIZE, SIZE),
@@ -78,6 +78,7 @@ def fit(policy: Policy, folder: Path) -> Path:
         action_known=torch.ones(4, dtype=torch.bool).numpy(),
         instruction="go left",
         instruction_source="file",
+        reader=unread("e", Path("e"), 4),
     )
     module = PolicyModule(
         policy,

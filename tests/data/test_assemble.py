@@ -16,7 +16,7 @@ from mobile_vla.data.plan import PlannedBatch, Span
 from mobile_vla.data.stills import Still
 from mobile_vla.data.windows import WindowConfig
 from mobile_vla.evaluation.losses import masked_huber
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 
 SPACE = ActionSpace(components=("linear_y", "linear_x"), low=(-2.0, 0.0), high=(1.0, 1.5))
 LENGTHS = (18, 12, 3, 9)  # the third is shorter than a window

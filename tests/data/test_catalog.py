@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobile_vla.core.errors import UserError
-from mobile_vla.data.catalog import Root, find_files, scan, shift_actions
+from mobile_vla.data.catalog import shift_actions
+from mobile_vla.sources.hdf5.source import find_files
 from mobile_vla.sources.instructions import InstructionConfig
-from tests.conftest import BOX_NAME, KOREAN, LAYOUTS, draw_actions, draw_frames
+from mobile_vla.sources.reader import Root
+from tests.conftest import BOX_NAME, KOREAN, LAYOUTS, draw_actions, draw_frames, scan_folders
 
 TABLE = InstructionConfig(table={"left": "Go left"})
 
 
 def scan_one(folder: Path, **root):
-    return scan([Root(path=folder, **root)], TABLE)
+    return scan_folders(Root(path=folder, **root), instructions=TABLE)
 
 
 def cut(path: Path, share: float) -> None:
@@ -188,7 +190,7 @@ class TestSeveralRoots:
             for name in ("same", f"own_{root.path.name}"):
                 write_episode(root.path / f"{name}.h5", seed=len(name))
         described = {
-            tuple((e.id, e.path, e.step_s, e.action_known.tobytes()) for e in scan(order, TABLE).episodes)
+            tuple((e.id, e.path, e.step_s, e.action_known.tobytes()) for e in scan_folders(*order).episodes)
             for order in permutations(roots)
         }
         assert len(described) == 1
@@ -197,13 +199,13 @@ class TestSeveralRoots:
         for name in "ab":
             write_episode(tmp_path / name / "x.h5")
         write_episode(tmp_path / "b" / "y.h5")
-        catalog = scan([Root(path=tmp_path / name) for name in "ab"], TABLE)
+        catalog = scan_folders(*(tmp_path / name for name in "ab"))
         assert [e.id for e in catalog.episodes] == [f"{tmp_path}/a/x", f"{tmp_path}/b/x", "y"]
 
     def test_a_file_below_two_roots_is_one_episode_whatever_their_order(self, tmp_path, write_episode):
         write_episode(tmp_path / "sub" / "x.h5")
         roots = [Root(path=tmp_path), Root(path=tmp_path / "sub")]
-        ids = [[episode.id for episode in scan(order, TABLE).episodes] for order in (roots, roots[::-1])]
+        ids = [[episode.id for episode in scan_folders(*order).episodes] for order in (roots, roots[::-1])]
         assert len(ids[0]) == 1
         assert ids[0] == ids[1]
 
@@ -222,7 +224,7 @@ class TestSeveralRoots:
         for name in "ab":
             write_episode(tmp_path / name / f"{name}.h5", num_frames=4)
         roots = [Root(path=tmp_path / "a", action_shift=1, step_s=0.4), Root(path=tmp_path / "b", step_s=0.1)]
-        first, second = scan(roots, TABLE).episodes
+        first, second = scan_folders(*roots, instructions=TABLE).episodes
         assert (first.step_s, second.step_s) == (0.4, 0.1)
         assert first.action_known.tolist() == [True, True, True, False]
         assert second.action_known.all()
@@ -253,5 +255,5 @@ def test_progress_is_told_for_every_file(tmp_path, write_episode):
     write_episode(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_text("text")
     seen = []
-    scan([Root(path=tmp_path)], TABLE, lambda done, total: seen.append((done, total)))
+    scan_folders(tmp_path, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]

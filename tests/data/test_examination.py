@@ -8,13 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mobile_vla.data.catalog import Root, read_episode
 from mobile_vla.data.examination import Examinations, examine
-from mobile_vla.sources import layouts
-from mobile_vla.sources.instructions import InstructionConfig
-from mobile_vla.sources.layouts import block_length
-from mobile_vla.sources.opening import BrokenEpisode
-from tests.conftest import draw_actions, draw_frames, encode_jpeg
+from mobile_vla.sources.hdf5 import layouts
+from mobile_vla.sources.hdf5.layouts import block_length
+from mobile_vla.sources.reader import Root
+from mobile_vla.sources.schema import BrokenEpisode
+from tests.conftest import draw_actions, draw_frames, encode_jpeg, read_file
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def record(tmp_path, write_episode):
 
     def write(name="a", layout="v3", num_frames=6, shift=0, **more):
         path = write_episode(tmp_path / f"{name}.h5", layout, num_frames, **more)
-        return read_episode(path, Root(path=tmp_path, action_shift=shift), InstructionConfig())
+        return read_file(path, Root(path=tmp_path, action_shift=shift))
 
     return write
 
@@ -159,7 +158,7 @@ class TestBlocks:
             episode = record(layout, layout, num_frames=11, seed=3)
             examine(episode, lambda frame, kept=kept: kept.append(frame.copy()))
             with h5py.File(episode.path) as file:
-                expected = layouts.read_frames(file[episode.frames_at], 0, 11)
+                expected = layouts.read_frames(file[episode.reader.layout.frames], 0, 11)
             np.testing.assert_array_equal(kept, expected)
 
     def test_only_a_block_is_in_memory(self, record):
@@ -194,7 +193,7 @@ class TestRemembered:
         known = Examinations(tmp_path / "known")
         episode = record()
         known.examine(episode)
-        assert known.find(replace(episode, frames_at="observations/images")) is None
+        assert known.find(replace(episode, reader=replace(episode.reader, layout=layouts.LAYOUTS[1]))) is None
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 2, "fingerprint": "x", "fault": null}', "{}"])
     def test_not_what_is_damaged_or_of_another_version(self, record, tmp_path, content):

@@ -13,11 +13,10 @@ from PIL import Image
 
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data import frames as frames_module
-from mobile_vla.data.catalog import Root, read_episode
-from mobile_vla.data.frames import FileFrames, PackedFrames
-from mobile_vla.sources.instructions import InstructionConfig
-from mobile_vla.sources.opening import BrokenEpisode
-from tests.conftest import LAYOUTS, draw_frames, encode_jpeg
+from mobile_vla.data.frames import PackedFrames, RecordedFrames
+from mobile_vla.sources.reader import Root
+from mobile_vla.sources.schema import BrokenEpisode
+from tests.conftest import LAYOUTS, draw_frames, encode_jpeg, read_file
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def record(tmp_path, write_episode):
 
     def write(name="a", layout="v3", num_frames=9, **more):
         path = write_episode(tmp_path / f"{name}.h5", layout, num_frames, **more)
-        return read_episode(path, Root(path=tmp_path), InstructionConfig())
+        return read_file(path, Root(path=tmp_path))
 
     return write
 
@@ -34,7 +33,7 @@ def record(tmp_path, write_episode):
 @pytest.fixture(params=["file", "packed"])
 def source(request, small, tmp_path):
     if request.param == "file":
-        return FileFrames(small)
+        return RecordedFrames(small)
     return PackedFrames(small, tmp_path / "packed")
 
 
@@ -71,7 +70,7 @@ def test_pixels_are_pillows_within_one_level(record, source, layout):
 
 def test_the_packed_copy_equals_the_file(record, small, tmp_path):
     episode = record(layout="v5_jpeg")
-    packed, direct = PackedFrames(small, tmp_path / "packed"), FileFrames(small)
+    packed, direct = PackedFrames(small, tmp_path / "packed"), RecordedFrames(small)
     assert torch.equal(packed.read(episode, 0, 9), direct.read(episode, 0, 9))
 
 
@@ -79,7 +78,7 @@ def test_the_packed_copy_equals_the_file(record, small, tmp_path):
 def test_a_span_is_one_read_of_exactly_its_frames(record, small, reads, layout):
     episode = record(layout=layout)
     reads.clear()
-    FileFrames(small).read(episode, 3, 8)
+    RecordedFrames(small).read(episode, 3, 8)
     assert reads == [slice(3, 8)]
 
 
@@ -109,7 +108,7 @@ def test_only_so_many_files_stay_open(record, source, monkeypatch):
     monkeypatch.setattr(frames_module, "MAX_MAPS", 2)
     episodes = [record(name, seed=i) for i, name in enumerate("abcde")]
     first = [source.read(episode, 0, 2) for episode in episodes]
-    held = source._open if isinstance(source, FileFrames) else source._maps
+    held = source._open if isinstance(source, RecordedFrames) else source._maps
     assert len(held) == 2
     assert all(torch.equal(source.read(e, 0, 2), frames) for e, frames in zip(episodes, first, strict=True))
 
@@ -122,7 +121,7 @@ def test_a_file_damaged_behind_its_head_is_called_broken(record, small):
     content[chunk.byte_offset : chunk.byte_offset + 30] = bytes(30)
     episode.path.write_bytes(content)
     with pytest.raises(BrokenEpisode, match="frames 0 to 4 cannot be read"):
-        FileFrames(small).read(episode, 0, 5)
+        RecordedFrames(small).read(episode, 0, 5)
 
 
 @pytest.mark.parametrize("change", ["gone", "empty", "shorter", "another layout"])
@@ -203,7 +202,7 @@ class TestPackedCopies:
         left.parent.mkdir(parents=True)
         left.write_bytes(b"\x93NUMPY half")
         assert not source.has(episode)
-        assert torch.equal(source.read(episode, 0, 9), FileFrames(small).read(episode, 0, 9))
+        assert torch.equal(source.read(episode, 0, 9), RecordedFrames(small).read(episode, 0, 9))
 
     def test_a_second_writer_in_the_middle_of_the_first_does_no_harm(self, record, small, tmp_path, monkeypatch):
         episode = record()
@@ -219,7 +218,7 @@ class TestPackedCopies:
         monkeypatch.setattr(frames_module, "resized", let_another_finish)
         source = PackedFrames(small, tmp_path / "packed")
         source.pack(episode)
-        assert torch.equal(source.read(episode, 0, 9), FileFrames(small).read(episode, 0, 9))
+        assert torch.equal(source.read(episode, 0, 9), RecordedFrames(small).read(episode, 0, 9))
         assert {file.suffix for file in (tmp_path / "packed").rglob("*.*")} == {".npy", ".json"}
 
     @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY half", b"PK\x03\x04", None])
@@ -233,7 +232,7 @@ class TestPackedCopies:
         else:
             path.write_bytes(damage)
         assert not source.has(episode)
-        assert torch.equal(source.read(episode, 0, 9), FileFrames(small).read(episode, 0, 9))
+        assert torch.equal(source.read(episode, 0, 9), RecordedFrames(small).read(episode, 0, 9))
         assert source.has(episode)
 
     def test_a_file_that_changes_while_it_is_packed_is_not_taken_for_the_new_one(
@@ -258,7 +257,7 @@ class TestPackedCopies:
         source = PackedFrames(small, tmp_path / "packed")
         episode = replace(episode, fingerprint=source.pack(episode).fingerprint)
         os.utime(episode.path)  # copied back, say: another time, the same content
-        expected = FileFrames(small).read(episode, 0, 9)
+        expected = RecordedFrames(small).read(episode, 0, 9)
         for fresh in (PackedFrames(small, tmp_path / "packed"), PackedFrames(small, tmp_path / "packed")):
             assert torch.equal(fresh.read(episode, 0, 9), expected)
         record(seed=2)

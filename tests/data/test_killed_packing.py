@@ -10,23 +10,24 @@ import time
 import pytest
 import torch
 
-from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.frames import PackedFrames
 from mobile_vla.data.packed.packing import examine_all
-from mobile_vla.sources.instructions import InstructionConfig
+from tests.conftest import scan_folders
 
 NUM_KILLS = 12
 SPAWNING = """
 import sys
 from pathlib import Path
-from mobile_vla.data.catalog import Root, scan
+from mobile_vla.data.catalog import scan
 from mobile_vla.data.frames import PackedFrames
 from mobile_vla.sources.instructions import InstructionConfig
 from mobile_vla.data.packed.packing import examine_all
+from mobile_vla.sources.hdf5.source import Hdf5Source
+from mobile_vla.sources.reader import Root
 from mobile_vla.core.preprocessing import Preprocessing
 if __name__ == "__main__":
     root, packed = map(Path, sys.argv[1:])
-    episodes = scan([Root(path=root)], InstructionConfig()).episodes * 200
+    episodes = scan(Hdf5Source(), [Root(path=root)], InstructionConfig()).episodes * 200
     frames = PackedFrames(Preprocessing(size=16), packed)
     examine_all(frames, episodes, lambda *_: print("one", flush=True), processes=2)
 """
@@ -36,7 +37,7 @@ if __name__ == "__main__":
 def episodes(tmp_path, write_episode):
     for seed in range(6):
         write_episode(tmp_path / "episodes" / f"{seed}.h5", num_frames=12, seed=seed)
-    return scan([Root(path=tmp_path / "episodes")], InstructionConfig()).episodes
+    return scan_folders(tmp_path / "episodes").episodes
 
 
 def content(frames):

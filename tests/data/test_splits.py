@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.splits import PARTS, Recorded, SplitConfig, find_groups, load_split, make_split, save_split
-from mobile_vla.sources.labels import read_labels
+from mobile_vla.sources.hdf5.labels import read_labels
 
 CONFIGS = st.builds(
     SplitConfig,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.dataset import DataConfig, open_dataset
-from mobile_vla.sources.instructions import InstructionConfig
-from mobile_vla.sources.opening import printable
+from mobile_vla.sources.reader import Root
+from mobile_vla.sources.schema import printable
+from tests.conftest import scan_folders
 from tests.data.zoo import BROKEN, GOOD, PATTERN, write_zoo
 
 
@@ -59,9 +59,9 @@ def test_every_bad_one_is_named_with_its_reason_and_no_good_one_is_dropped(zoo, 
 def test_the_order_in_which_files_are_found_changes_nothing(zoo, monkeypatch):
     folder, _ = zoo
     root = Root(path=folder, pattern=PATTERN)
-    forward = scan([root], InstructionConfig())
-    monkeypatch.setattr("mobile_vla.data.catalog.find_files", lambda root: find(root)[::-1])
-    backward = scan([root], InstructionConfig())
+    forward = scan_folders(root)
+    monkeypatch.setattr("mobile_vla.sources.hdf5.source.find_files", lambda root: find(root)[::-1])
+    backward = scan_folders(root)
     assert [episode.id for episode in forward.episodes] == [episode.id for episode in backward.episodes]
     assert set(forward.faults) == set(backward.faults)
 
@@ -73,14 +73,16 @@ def find(root):
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from mobile_vla.data.catalog import Root, scan
+from mobile_vla.data.catalog import scan
+from mobile_vla.sources.hdf5.source import Hdf5Source
 from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.sources.reader import Root
 
 root = [Root(path=Path(sys.argv[1]))]
-scan(root, InstructionConfig())  # all modules are imported while it is still allowed
+scan(Hdf5Source(), root, InstructionConfig())  # all modules are imported while it is still allowed
 if os.geteuid() == 0:
     os.setuid(65534)
-catalog = scan(root, InstructionConfig())
+catalog = scan(Hdf5Source(), root, InstructionConfig())
 print([episode.id for episode in catalog.episodes])
 for fault in catalog.faults:
     print(Path(fault.file).name, "|", fault.reason)

@@ -21,7 +21,7 @@ from mobile_vla.display.attention_figure import (
     save_png,
 )
 from mobile_vla.probing.attending import attend_frames
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from mobile_vla.taps.attention import attend
 from mobile_vla.taps.attention_config import AttentionConfig
 

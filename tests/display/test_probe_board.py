@@ -10,7 +10,7 @@ from mobile_vla.contexts.reader import Store, open_store
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.display import probe_board
 from mobile_vla.display.probe_board import ProbeBoard
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from tests.contexts import storing
 from tests.lab import RandomFrames, make_episode
 

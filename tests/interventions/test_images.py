@@ -5,7 +5,7 @@ import torch
 
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.data.stills import Still, blank_still
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 
 
 def test_blank_becomes_zero_for_the_model():

@@ -15,7 +15,7 @@ from mobile_vla.interventions.drawing import pair_donors
 from mobile_vla.interventions.subspace import edit_contexts
 from mobile_vla.probing.cost import count_costs
 from mobile_vla.probing.engine import mean_context, probe
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from mobile_vla.taps.points import resolve_taps
 from tests.interventions import by_hand
 

@@ -15,7 +15,7 @@ from mobile_vla.interventions.drawing import DONOR, PARAPHRASE, SWAP
 from mobile_vla.probing.engine import collect, list_rows, lost_windows, probe, uncovered
 from mobile_vla.probing.plans import PlanConfig
 from mobile_vla.probing.sampling import make_plan
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from mobile_vla.taps.capture import capture
 from mobile_vla.taps.points import PREDICTED, resolve_taps
 

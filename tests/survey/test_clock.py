@@ -4,13 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mobile_vla.data.catalog import Root, scan
-from mobile_vla.sources.instructions import InstructionConfig
 from mobile_vla.survey.clock import measure_steps
+from tests.conftest import scan_folders
 
 
 def measured(folder):
-    return measure_steps(scan([Root(path=folder)], InstructionConfig()).episodes)
+    return measure_steps(scan_folders(folder).episodes)
 
 
 def test_no_file_tells(tmp_path, write_episode):

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mobile_vla.data.catalog import Root, scan
-from mobile_vla.data.frames import FileFrames
-from mobile_vla.sources.instructions import InstructionConfig
+from mobile_vla.data.frames import RecordedFrames
 from mobile_vla.survey import sketches
 from mobile_vla.survey.sketches import POINTS, THUMBNAIL, choose_frames, sketch, sketch_all
-from tests.conftest import draw_frames
+from tests.conftest import draw_frames, scan_folders
 from tests.survey.conftest import sketch_frames
 
 
@@ -57,7 +55,7 @@ def test_thumbnails_are_those_of_the_points(make_episode):
 
 
 def scanned(folder):
-    return scan([Root(path=folder)], InstructionConfig()).episodes
+    return scan_folders(folder).episodes
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, write_episode):
@@ -67,7 +65,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, write_episo
     with h5py.File(tmp_path / "b.h5", "a") as file:
         del file["images"]
     seen = []
-    found, faults = sketch_all(FileFrames(THUMBNAIL), episodes, lambda done, total: seen.append((done, total)))
+    found, faults = sketch_all(RecordedFrames(THUMBNAIL), episodes, lambda done, total: seen.append((done, total)))
     assert list(found) == ["a"]
     assert [fault.file for fault in faults] == [str(tmp_path / "b.h5")]
     assert "images" in faults[0].reason
@@ -77,7 +75,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, write_episo
 def test_processes_change_nothing(tmp_path, write_episode, monkeypatch):
     for seed in range(3):
         write_episode(tmp_path / f"{seed}.h5", seed=seed)
-    episodes, source = scanned(tmp_path), FileFrames(THUMBNAIL)
+    episodes, source = scanned(tmp_path), RecordedFrames(THUMBNAIL)
     alone = {episode.id: sketch(source, episode) for episode in episodes}
     monkeypatch.setattr(sketches, "EPISODES_A_PROCESS", 1)
     monkeypatch.setattr(sketches.os, "cpu_count", lambda: 2)

@@ -5,8 +5,7 @@ import torch
 
 from mobile_vla.core.errors import UserError
 from mobile_vla.data.faults import append_faults, load_faults, save_faults
-from mobile_vla.sources.opening import BrokenEpisode
-from mobile_vla.sources.schema import Fault
+from mobile_vla.sources.schema import BrokenEpisode, Fault
 from mobile_vla.training.callbacks.faults import FaultKeeper
 
 

@@ -14,7 +14,7 @@ from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.opening.training import open_training
-from mobile_vla.sources.opening import printable
+from mobile_vla.sources.schema import printable
 from mobile_vla.training.config import CallbacksConfig, LoggerConfig, TrainConfig
 from mobile_vla.training.trainer import TrainerConfig
 from tests.data.zoo import BROKEN, PATTERN, write_zoo

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile_vla.core.errors import UserError
-from mobile_vla.sources.opening import told
+from mobile_vla.sources.schema import told
 
 EPISODE = "episode"
 Value = str | tuple[float, ...]

@@ -1,6 +1,7 @@
 """Where packed copies come from: a small JSON file beside each, by which changed and removed episodes are noticed.
 
 In: the folder of packed frames. Out: each copy with its `Origin`, which knows whether the file is still what it was.
+A copy of an episode that no file holds has none: it is never outdated.
 A copy is found by its name alone; what is kept here is for people, and for removing what nobody will ask for again.
 The folder may hold anything else: only files with our own mark are listed, and so removed (`marks`). Copies that
 versions without marks have made are read as before, and are never removed.
@@ -31,9 +32,12 @@ class Origin:
     mtime_ns: int
 
     @classmethod
-    def of(cls, episode: Episode) -> "Origin":
-        status = episode.path.stat()
-        return cls(os.path.realpath(episode.path), status.st_size, status.st_mtime_ns)
+    def of(cls, episode: Episode) -> "Origin | None":
+        file = episode.reader.file()
+        if file is None:
+            return None
+        status = file.stat()
+        return cls(os.path.realpath(file), status.st_size, status.st_mtime_ns)
 
     def find_state(self) -> Literal["current", "changed", "removed"]:
         try:
@@ -84,7 +88,7 @@ def find_outdated(folder: Path, roots: Sequence[Path], episodes: Sequence[Episod
     Of other folders nothing is said: they may lie on a disk that is not mounted at the moment.
     """
     below = tuple(os.path.join(os.path.realpath(root), "") for root in roots)
-    files = {os.path.realpath(episode.path) for episode in episodes}  # some may be links to elsewhere
+    files = {find_file(episode) for episode in episodes}  # some may be links to elsewhere
     copies, paths = [], {"changed": set(), "removed": set()}
     for copy, origin in read_origins(folder):
         ours = origin.path.startswith(below) or origin.path in files
@@ -93,6 +97,12 @@ def find_outdated(folder: Path, roots: Sequence[Path], episodes: Sequence[Episod
             copies.append(copy)
             paths[state].add(origin.path)
     return Outdated(tuple(copies), frozenset(paths["changed"]), frozenset(paths["removed"]))
+
+
+def find_file(episode: Episode) -> str | None:
+    """The real path of the file that holds an episode, if one does."""
+    file = episode.reader.file()
+    return None if file is None else os.path.realpath(file)
 
 
 def remove_abandoned(folder: Path) -> int:

@@ -1,6 +1,6 @@
 """Reads the frames of many episodes before training starts, in parallel: examined, and packed where that is asked for.
 
-What is already known of a file (and packed) is not read again. `pack_folder` also says what has changed since, and
+What is already known of an episode (and packed) is not read again. `pack_folder` also says what has changed since, and
 removes copies that nobody will ask for again.
 """
 
@@ -17,12 +17,11 @@ from pathlib import Path
 
 from mobile_vla.data.examination import Examination, Examinations
 from mobile_vla.data.frames import PackedFrames, cannot_write
-from mobile_vla.data.packed.origins import Outdated, find_outdated, remove_abandoned
-from mobile_vla.sources.opening import BrokenEpisode, printable
-from mobile_vla.sources.schema import Episode, Fault
+from mobile_vla.data.packed.origins import Outdated, find_file, find_outdated, remove_abandoned
+from mobile_vla.sources.schema import BrokenEpisode, Episode, Fault
 
 BYTES_A_PROCESS = 2**29  # of decoded frames: starting a process costs about as much as reading these
-Reader = PackedFrames | Examinations  # whose pass over a file it is
+Reader = PackedFrames | Examinations  # whose pass over an episode it is
 
 
 def examine_all(
@@ -52,7 +51,7 @@ def examine_all(
         if examination.fault is None:
             good.append(replace(episode, fingerprint=examination.fingerprint))
         else:
-            faults.append(Fault(printable(str(episode.path)), examination.fault))
+            faults.append(Fault(episode.place, examination.fault))
     return good, faults
 
 
@@ -95,7 +94,7 @@ def pack_folder(
         good=good,
         faults=faults,
         new=new,
-        changed=sum(os.path.realpath(episode.path) in outdated.changed for episode in new),
+        changed=sum(find_file(episode) in outdated.changed for episode in new),
         outdated=outdated,
         outdated_bytes=num_bytes,
         freed=num_bytes + remove_abandoned(frames.folder) if prune else 0,
@@ -130,7 +129,7 @@ def _end_with_parent() -> None:
 
 
 def _known(reader: Reader, episode: Episode) -> Examination | None:
-    """What an earlier pass has left; None if the file must be read."""
+    """What an earlier pass has left; None if the episode must be read."""
     try:
         if isinstance(reader, Examinations):
             return reader.find(episode)
@@ -141,7 +140,7 @@ def _known(reader: Reader, episode: Episode) -> Examination | None:
 
 
 def _read(reader: Reader, episode: Episode) -> Examination:
-    """One pass over the file; a file that cannot be read is an examination with its fault."""
+    """One pass over the episode; one that cannot be read is an examination with its fault."""
     try:
         return reader.examine(episode) if isinstance(reader, Examinations) else reader.pack(episode)
     except BrokenEpisode as error:

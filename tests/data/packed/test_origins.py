@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobile_vla.data.catalog import Root, scan
-from mobile_vla.data.frames import FileFrames, PackedFrames
+from mobile_vla.data.frames import PackedFrames, RecordedFrames
 from mobile_vla.data.packed.origins import read_origins
 from mobile_vla.data.packed.packing import Packed, pack_folder
-from mobile_vla.sources.instructions import InstructionConfig
+from tests.conftest import scan_folders
 
 
 @dataclass
@@ -25,7 +24,7 @@ class Folder:
     frames: PackedFrames
 
     def pack(self, prune=False) -> Packed:
-        episodes = scan([Root(path=self.root)], InstructionConfig()).episodes
+        episodes = scan_folders(self.root).episodes
         return pack_folder(self.frames, episodes, [self.root], prune=prune)
 
     def copies(self) -> set[Path]:
@@ -64,7 +63,7 @@ def test_added_changed_and_removed_episodes_are_told_apart(folder, write_episode
 
 
 def test_prune_removes_the_outdated_and_keeps_what_is_read(folder, write_episode, small):
-    expected = {id: FileFrames(small).read(episode, 0, 6) for id, episode in by_id(folder.pack()).items()}
+    expected = {id: RecordedFrames(small).read(episode, 0, 6) for id, episode in by_id(folder.pack()).items()}
     reading = by_id(folder.pack())["b"]
     folder.frames.read(reading, 0, 1)
     write_episode(folder.root / "a.h5", seed=9)

@@ -9,13 +9,11 @@ import pytest
 import torch
 
 from mobile_vla.core.errors import UserError
-from mobile_vla.data.catalog import Root, scan
 from mobile_vla.data.examination import Examinations, examine
-from mobile_vla.data.frames import FileFrames, PackedFrames
+from mobile_vla.data.frames import PackedFrames, RecordedFrames
 from mobile_vla.data.packed import packing
 from mobile_vla.data.packed.packing import examine_all
-from mobile_vla.sources.instructions import InstructionConfig
-from tests.conftest import draw_frames
+from tests.conftest import draw_frames, scan_folders
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def episodes(tmp_path, write_episode):
     """Three good episodes and, second, one whose frames cannot be read."""
     for seed, name in enumerate("abcd"):
         write_episode(tmp_path / "episodes" / f"{name}.h5", "v5_jpeg" if name == "d" else "v3", seed=seed)
-    found = scan([Root(path=tmp_path / "episodes")], InstructionConfig()).episodes
+    found = scan_folders(tmp_path / "episodes").episodes
     with h5py.File(found[1].path) as file:
         chunk = file["images"].id.get_chunk_info(0)
     damaged = bytearray(found[1].path.read_bytes())
@@ -94,7 +92,7 @@ def test_a_fault_of_the_content_is_remembered_but_not_one_of_reading(tmp_path, s
     black = draw_frames(6)
     black[4] = 0
     write_episode(tmp_path / "episodes" / "black.h5", frames=black)
-    found = scan([Root(path=tmp_path / "episodes")], InstructionConfig()).episodes
+    found = scan_folders(tmp_path / "episodes").episodes
     frames = PackedFrames(small, tmp_path / "packed")
     _, first = examine_all(frames, found)
     reads.clear()
@@ -115,7 +113,7 @@ def test_two_processes_pack_the_same_folder(tmp_path, small, episodes, monkeypat
     frames = PackedFrames(small, tmp_path / "packed")
     _, faults = examine_all(frames, [episode for episode in episodes for _ in range(2)])
     assert {fault.file for fault in faults} == {str(episodes[1].path)}
-    direct = FileFrames(small)
+    direct = RecordedFrames(small)
     for episode in (episodes[0], episodes[2], episodes[3]):
         assert torch.equal(frames.read(episode, 0, 6), direct.read(episode, 0, 6))
     assert {file.suffix for file in (tmp_path / "packed").rglob("*.*")} == {".npy", ".json"}

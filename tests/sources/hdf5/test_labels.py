@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mobile_vla.sources.labels import read_labels
+from mobile_vla.sources.hdf5.labels import read_labels
 
 NAMES = {
     "episode_20251204_113519_1box_hori_left_core_medium": {

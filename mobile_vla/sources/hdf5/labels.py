@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mobile_vla.core.moments import Moment, find_moment, is_called_moment, is_called_session, read_moment
-from mobile_vla.sources.opening import printable
+from mobile_vla.sources.schema import printable
 
 BOX_NAME = {  # 1box_hori_left_core_medium: each word is one label, in any order
     "boxes": re.compile(r"(?:^|_)(\dbox)(?=_|$)"),

@@ -5,7 +5,8 @@ import errno
 import h5py
 import pytest
 
-from mobile_vla.sources.opening import BrokenEpisode, open_file, printable, reading
+from mobile_vla.sources.hdf5.opening import open_file, reading
+from mobile_vla.sources.schema import BrokenEpisode, printable
 
 
 def failing(code):

@@ -1,8 +1,8 @@
-"""The lab's HDF5 layouts, told apart by looking at the file: which datasets hold frames, actions and instruction.
+"""The HDF5 layouts, told apart by looking at the file: which datasets hold frames, actions and instruction.
 
-To add a layout, add an entry to `LAYOUTS`; whether frames are raw or JPEG rows is seen from the dataset itself.
-Everything that is read here is checked here: what cannot be trained on is a `BrokenEpisode` whose message says what
-was expected and what came.
+A layout is a declaration: to add one, add an entry to `LAYOUTS`; whether frames are raw or JPEG rows is seen from the
+dataset itself. Everything that is read here is checked here: what cannot be trained on is a `BrokenEpisode` whose
+message says what was expected and what came.
 """
 
 import struct
@@ -18,22 +18,43 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mobile_vla.core.actions import COMPONENTS
-from mobile_vla.core.ahead import Ahead
-from mobile_vla.sources.opening import BrokenEpisode, printable, told
+from mobile_vla.sources.reader import check_actions
+from mobile_vla.sources.schema import BrokenEpisode, printable, told
 
 
 @dataclass(frozen=True)
+class Text:
+    """Where a text may be: a dataset, or an attribute of the file.
+
+    strict  whether something else than text there is a fault, or no text
+    """
+
+    name: str
+    attribute: bool = False
+    strict: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where a layout keeps its frames; actions are at `actions` in all of them."""
+    """Where the files of one kind keep what.
 
-    name: Literal["flat", "nested"]
-    frames_at: str
+    frames       dataset of (N, height, width, 3) uint8, or of rows with one JPEG each
+    actions      dataset of (N, A) numbers;  action_names  of its columns
+    instruction  places of which the first text that is not blank is meant
+    """
+
+    name: str
+    frames: str
+    actions: str = "actions"
+    action_names: tuple[str, ...] = COMPONENTS
+    instruction: tuple[Text, ...] = (
+        Text("language_instruction"),
+        Text("task", attribute=True, strict=False),  # a name that others use for numbers
+        Text("language_instruction", attribute=True),
+    )
 
 
-LAYOUTS = (Layout("flat", "images"), Layout("nested", "observations/images"))
-ACTIONS = "actions"
-INSTRUCTION = "language_instruction"
-INSTRUCTION_ATTRIBUTES = ("task", INSTRUCTION)
+LAYOUTS = (Layout(name="flat", frames="images"), Layout(name="nested", frames="observations/images"))
 BLOCK_FRAMES = 8  # read at once, at least: automatic chunks span 3 to 38 frames
 BLOCK_BYTES = 2**27  # and at most, so that a long recording does not fill the memory
 IMAGE_FORMATS = ("JPEG", "PNG")  # Pillow would try fifty on bytes that are none of them
@@ -44,20 +65,20 @@ def detect(file: h5py.File) -> Layout:
     problem: BrokenEpisode | None = None
     for layout in LAYOUTS:
         try:
-            frames = _dataset(file, layout.frames_at)
+            frames = _dataset(file, layout.frames)
             if frames is not None:
                 encoding_of(frames)
                 return layout
         except BrokenEpisode as error:
             problem = problem or error
-    raise problem or BrokenEpisode(_missing(file, "frames", [layout.frames_at for layout in LAYOUTS]))
+    raise problem or BrokenEpisode(_missing(file, "frames", [layout.frames for layout in LAYOUTS]))
 
 
-def frames_of(file: h5py.File, frames_at: str, num_frames: int) -> h5py.Dataset:
+def frames_of(file: h5py.File, layout: Layout, num_frames: int) -> h5py.Dataset:
     """The frames of a file that was read before; `BrokenEpisode` if it holds others by now."""
-    frames = _dataset(file, frames_at)
+    frames = _dataset(file, layout.frames)
     if frames is None:
-        raise BrokenEpisode(f"'{frames_at}' is not there any more")
+        raise BrokenEpisode(f"'{layout.frames}' is not there any more")
     encoding_of(frames)
     if len(frames) != num_frames:
         raise BrokenEpisode(f"holds {len(frames)} frames, held {num_frames} before")
@@ -83,14 +104,6 @@ def block_length(frames: h5py.Dataset) -> int:
     if encoding_of(frames) == "jpeg":
         return 2 * BLOCK_FRAMES  # rows lie in a heap, whatever the chunks
     return max(1, min(whole, BLOCK_BYTES // int(np.prod(frames.shape[1:]))))
-
-
-def every_frame(frames: h5py.Dataset) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """All frames in order, two blocks of them in memory: one is read while the one before is used."""
-    step = block_length(frames)
-    blocks = (read_frames(frames, low, min(low + step, len(frames))) for low in range(0, len(frames), step))
-    for block in Ahead(blocks):
-        yield from block
 
 
 def read_frames(frames: h5py.Dataset, low: int, high: int) -> list[UInt8[np.ndarray, "height width 3"]]:
@@ -121,48 +134,42 @@ def frame_resolution(frames: h5py.Dataset) -> tuple[int, int]:
     return height, width
 
 
-def read_actions(file: h5py.File, largest: float = float("inf")) -> Float[np.ndarray, "N 3"]:
+def read_actions(file: h5py.File, layout: Layout, largest: float = float("inf")) -> Float[np.ndarray, "N A"]:
     """All components in float32, as recorded; `BrokenEpisode` for a wrong shape, or values that are not finite or
     larger than `largest` (data.max_action)."""
-    actions = _dataset(file, ACTIONS)
+    actions, names = _dataset(file, layout.actions), layout.action_names
     if actions is None:
-        raise BrokenEpisode(_missing(file, "actions", [ACTIONS]))
+        raise BrokenEpisode(_missing(file, "actions", [layout.actions]))
     shape = actions.shape or ()
-    if len(shape) != 2 or shape[1] != len(COMPONENTS) or actions.dtype.kind not in "fiu":
-        raise BrokenEpisode(f"actions: expected (N, {len(COMPONENTS)}) numbers, got {_described(actions)}")
+    if len(shape) != 2 or shape[1] != len(names) or actions.dtype.kind not in "fiu":
+        raise BrokenEpisode(f"actions: expected (N, {len(names)}) numbers, got {_described(actions)}")
     values = actions[()].astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if bad.size:
-        raise BrokenEpisode(f"actions: not finite in {bad.size} of {len(values)} rows (first: {bad[0]})")
-    if values.size and np.abs(values).max() > largest:
-        row, column = np.unravel_index(np.abs(values).argmax(), values.shape)
-        raise BrokenEpisode(
-            f"actions: {COMPONENTS[column]} is {values[row, column]:g} in row {row}, beyond data.max_action={largest:g}"
-        )
+    check_actions(values, names, largest)
     return values.astype(np.float32)
 
 
-def read_instruction(file: h5py.File) -> str | None:
-    """The file's own instruction: the dataset of v5, else an attribute; None where there is none.
-
-    Of several texts the first that is not blank. What is called `language_instruction` must be text; an attribute
-    `task` that is none (a number, say) is no instruction.
-    """
-    found: list[Any] = []
-    dataset = _dataset(file, INSTRUCTION)
-    if dataset is not None and dataset.size:
-        found += np.ravel(dataset[()]).tolist()
-    for name in INSTRUCTION_ATTRIBUTES:
-        if name in file.attrs and not isinstance(value := file.attrs[name], h5py.Empty):
-            entries = np.ravel(np.asarray(value, dtype=object)).tolist()
-            found += [entry for entry in entries if name == INSTRUCTION or isinstance(entry, str | bytes)]
-    for entry in found:
+def read_instruction(file: h5py.File, layout: Layout) -> str | None:
+    """The file's own instruction; None where there is none."""
+    found = [(place, entry) for place in layout.instruction for entry in _entries(file, place)]
+    for place, entry in found:
         if not isinstance(entry, str | bytes):
+            if not place.strict:
+                continue
             raise BrokenEpisode(f"instruction: expected text, got {type(entry).__name__} {entry!r:.40}")
         text = _utf8(entry).strip()
         if text:
             return text
     return None
+
+
+def _entries(file: h5py.File, place: Text) -> list[Any]:
+    """All values there, in order."""
+    if place.attribute:
+        if place.name not in file.attrs or isinstance(value := file.attrs[place.name], h5py.Empty):
+            return []
+        return np.ravel(np.asarray(value, dtype=object)).tolist()
+    dataset = _dataset(file, place.name)
+    return np.ravel(dataset[()]).tolist() if dataset is not None and dataset.size else []
 
 
 def _utf8(value: str | bytes) -> str:

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import h5py
 
+from mobile_vla.sources.schema import BrokenEpisode, printable, told
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-
-class BrokenEpisode(ValueError):
-    """A file that cannot be trained on; its message is the reason."""
 
 
 def open_file(path: Path) -> h5py.File:
@@ -50,16 +48,6 @@ def reading() -> Iterator[None]:
         if getattr(error, "errno", None) in SHORTAGE:
             raise
         raise BrokenEpisode(f"cannot be read: {told(error)}") from error
-
-
-def told(error: Exception) -> str:
-    """A library's message, in one line that is short enough for a table."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """Names that are not UTF-8 come with lone surrogates, which no terminal and no JSON file takes: as escapes."""
-    return os.fsencode(text).decode("utf-8", errors="backslashreplace")
 
 
 def _why_not(path: Path, error: Exception) -> str:

@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mobile_vla.sources.layouts import (
+from mobile_vla.sources.hdf5 import layouts
+from mobile_vla.sources.hdf5.layouts import (
     detect,
     encoding_of,
     frame_resolution,
@@ -12,8 +13,10 @@ from mobile_vla.sources.layouts import (
     read_frames,
     read_instruction,
 )
-from mobile_vla.sources.opening import BrokenEpisode
+from mobile_vla.sources.schema import BrokenEpisode
 from tests.conftest import BOX_NAME, KOREAN, LAYOUTS, draw_actions, draw_frames, encode_jpeg
+
+LAB = layouts.LAYOUTS[0]
 
 
 @pytest.fixture
@@ -30,17 +33,17 @@ def scratch(tmp_path):
 def test_the_file_says_its_layout(tmp_path, write_episode, layout, expected):
     with h5py.File(write_episode(tmp_path / "x.h5", layout)) as file:
         found = detect(file)
-        assert (found.name, encoding_of(file[found.frames_at])) == expected
+        assert (found.name, encoding_of(file[found.frames])) == expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_frames_and_actions_are_those_written(tmp_path, write_episode, layout):
     with h5py.File(write_episode(tmp_path / f"{BOX_NAME}.h5", layout, 5, seed=3)) as file:
-        frames = file[detect(file).frames_at]
+        frames = file[detect(file).frames]
         read = np.stack(read_frames(frames, 1, 4)).astype(int)
         assert np.abs(read - draw_frames(5, seed=3)[1:4]).mean() <= (5 if layout == "v5_jpeg" else 0)
         assert frame_resolution(frames) == (24, 40)
-        np.testing.assert_array_equal(read_actions(file), draw_actions(5, seed=3))
+        np.testing.assert_array_equal(read_actions(file, LAB), draw_actions(5, seed=3))
 
 
 def test_a_group_where_frames_should_be_is_no_layout(scratch):
@@ -60,7 +63,7 @@ def test_names_that_are_not_utf8_are_still_told(scratch):
 def test_frames_may_be_written_to(tmp_path, write_episode, layout):
     """Else torch warns the user of an array that is not writable."""
     with h5py.File(write_episode(tmp_path / "x.h5", layout)) as file:
-        assert all(frame.flags.writeable for frame in read_frames(file[detect(file).frames_at], 0, 2))
+        assert all(frame.flags.writeable for frame in read_frames(file[detect(file).frames], 0, 2))
 
 
 def test_grey_jpeg_rows_become_rgb(scratch):
@@ -84,52 +87,52 @@ class TestInstruction:
     @pytest.mark.parametrize("dtype", [None, h5py.string_dtype()])
     def test_the_dataset_is_korean_text(self, scratch, dtype):
         scratch.create_dataset("language_instruction", data=np.array([KOREAN.encode()]), dtype=dtype)
-        assert read_instruction(scratch) == KOREAN
+        assert read_instruction(scratch, LAB) == KOREAN
 
     def test_the_attribute_speaks_where_no_dataset_does(self, scratch):
         scratch.attrs["task"] = KOREAN
-        assert read_instruction(scratch) == KOREAN
+        assert read_instruction(scratch, LAB) == KOREAN
 
     def test_the_dataset_wins_over_the_attribute(self, scratch):
         scratch["language_instruction"] = [b"from the dataset"]
         scratch.attrs["task"] = "from the attribute"
-        assert read_instruction(scratch) == "from the dataset"
+        assert read_instruction(scratch, LAB) == "from the dataset"
 
     @pytest.mark.parametrize("blank", [[b""], [b"  \n"], np.empty(0, "S4")])
     def test_a_blank_dataset_leaves_the_word_to_the_attribute(self, scratch, blank):
         scratch["language_instruction"] = blank
         scratch.attrs["task"] = "go"
-        assert read_instruction(scratch) == "go"
+        assert read_instruction(scratch, LAB) == "go"
 
     @pytest.mark.parametrize("nothing", [None, "", h5py.Empty("S4")], ids=["absent", "blank", "null"])
     def test_none_where_there_is_none(self, scratch, nothing):
         if nothing is not None:
             scratch.attrs["task"] = nothing
-        assert read_instruction(scratch) is None
+        assert read_instruction(scratch, LAB) is None
 
     def test_other_encodings_are_refused(self, scratch):
         scratch["language_instruction"] = np.array([KOREAN.encode("cp949")])
         with pytest.raises(BrokenEpisode, match="instruction: not UTF-8"):
-            read_instruction(scratch)
+            read_instruction(scratch, LAB)
 
     @pytest.mark.parametrize("task", [3, 0.5, np.arange(3), True])
     def test_a_task_that_is_no_text_is_no_instruction(self, scratch, task):
         scratch.attrs["task"] = task
-        assert read_instruction(scratch) is None
+        assert read_instruction(scratch, LAB) is None
 
     def test_of_several_texts_the_first_that_is_not_blank(self, scratch):
         scratch["language_instruction"] = np.array([b"", b"go left", b"go right"])
-        assert read_instruction(scratch) == "go left"
+        assert read_instruction(scratch, LAB) == "go left"
 
     @pytest.mark.parametrize("value", [np.arange(4), 3.5, np.array([True])])
     def test_numbers_where_the_text_should_be_are_refused(self, scratch, value):
         scratch["language_instruction"] = value
         with pytest.raises(BrokenEpisode, match="instruction: expected text, got"):
-            read_instruction(scratch)
+            read_instruction(scratch, LAB)
         del scratch["language_instruction"]
         scratch.attrs["language_instruction"] = value
         with pytest.raises(BrokenEpisode, match="instruction: expected text, got"):
-            read_instruction(scratch)
+            read_instruction(scratch, LAB)
 
 
 class TestLinks:
