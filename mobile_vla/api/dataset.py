@@ -1,7 +1,7 @@
-"""A folder of episodes as training sees it: what is good, what of it is the action, how it would be split.
+"""Episodes as training sees them: what is good, what of it is the action, how it would be split.
 
-In: one folder of HDF5 files, or several. Out: a `Recordings`, a sequence of episodes; frames are read from their files
-as they are indexed, in their own size, ready for `drive.act`.
+In: a folder of HDF5 files or several, another source, or arrays. Out: a `Recordings`, a sequence of episodes; frames
+are read as they are indexed, in their own size, ready for `drive.act`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,47 +21,106 @@ from mobile_vla.data.dataset import open_dataset as open_engine
 from mobile_vla.data.splits import Part, SplitConfig, make_split
 from mobile_vla.jobs.progress import show_steps
 from mobile_vla.settings.saved import suggest_neighbour
+from mobile_vla.sources.hdf5.source import Hdf5Source
+from mobile_vla.sources.memory import MemorySource
 from mobile_vla.sources.reader import read_frames
 from mobile_vla.sources.schema import Episode, Fault
+from mobile_vla.sources.source import EpisodeSource
+
+PATTERN = "**/*.h5"
+ARGUMENTS = {  # what a setting of the data is called here
+    "data.root": "path",
+    "data.pattern": "pattern",
+    "data.source": "source",
+    "data.components": "components",
+    "data.action_shift": "action_shift",
+    "data.labels": "labels",
+    "data.split": "split",
+}
 
 
 def open_dataset(
-    path: Path | str | Sequence[Path | str],
+    path: Path | str | EpisodeSource | Sequence[Path | str] | Sequence[Mapping[str, Any]],
     *,
-    pattern: str = "**/*.h5",
-    components: Sequence[str] = ("linear_x", "linear_y"),
+    source: EpisodeSource | None = None,
+    pattern: str = PATTERN,
+    components: Sequence[str] | None = None,
     action_shift: int = 0,
     labels: Path | str | None = None,
     split: SplitConfig | None = None,
 ) -> "Recordings":
-    """The good episodes of a folder. Every file is read whole the first time, and remembered as good or broken.
+    """The good episodes. Each is read whole the first time, and remembered as good or broken.
 
-    pattern       which files below it
-    components    which velocities are the action: the columns of `actions`
-    action_shift  frame t belongs to the file's action t + shift
+    path          a folder, or several; a source that reads no folders; or a list of episodes as
+                  `mobile_vla.sources.memory.MemorySource` takes them: `[{"frames": …, "actions": …}, …]`
+    source        what reads the folders; without it they hold HDF5 files
+    pattern       which files below the folders
+    components    which components are the action: the columns of `actions`. Without it those that training takes
+                  (`linear_x` and `linear_y`), or all of a source that has others
+    action_shift  frame t belongs to the recorded action t + shift
     labels        a table of labels by episode or frame (csv, json, parquet)
     split         shares and labels of the split; without it as `mobile-vla train` splits
 
-    `UserError` where a folder is missing, or too little of it is good.
+    `UserError` where a folder is missing, or too little is good.
     """
-    paths = [path] if isinstance(path, Path | str) else list(path)
-    for one in paths:
-        place = Path(one).expanduser().absolute()
-        if not place.is_dir():
-            raise UserError(f"path: expected a folder of HDF5 files, there is none at {one}{suggest_neighbour(place)}")
-    config = DataConfig(
-        root=tuple(str(one) for one in paths),
-        pattern=pattern,
-        components=tuple(components),
-        action_shift=action_shift,
-        labels=None if labels is None else str(labels),
-        split=split or SplitConfig(),
-        pack=False,
-    )
-    with show_steps() as progress:
-        dataset = open_engine(config, Preprocessing(), progress)
-    check_labels(config, dataset)
+    folders, source = _sort_out(path, source, pattern)
+    try:
+        config = DataConfig(
+            source=source,
+            root=folders,
+            pattern=pattern,
+            components=_choose(components, source),
+            action_shift=action_shift,
+            labels=None if labels is None else str(labels),
+            split=split or SplitConfig(),
+            pack=False,
+        )
+        with show_steps() as progress:
+            dataset = open_engine(config, Preprocessing(), progress)
+        check_labels(config, dataset)
+    except UserError as error:
+        raise UserError(_name_arguments(str(error))) from error
     return Recordings(config, dataset)
+
+
+def _sort_out(path: Any, source: EpisodeSource | None, pattern: str) -> tuple[tuple[str, ...] | None, EpisodeSource]:
+    """The folders, if any, and what reads them."""
+    several = list(path) if isinstance(path, Sequence) and not isinstance(path, str) else [path]
+    if several and all(isinstance(one, Path | str) for one in several):
+        source = source or Hdf5Source()
+        if not source.reads_folders:
+            raise UserError(f"path: {source!r} reads no folders; give it as path, alone")
+        for one in several:
+            place = Path(one).expanduser().absolute()
+            if not place.is_dir():
+                what = "a folder of HDF5 files" if isinstance(source, Hdf5Source) else "a folder"
+                raise UserError(f"path: expected {what}, there is none at {one}{suggest_neighbour(place)}")
+        return tuple(str(one) for one in several), source
+    if source is not None or pattern != PATTERN:
+        raise UserError("source and pattern: they are about folders, and path names none; leave them out")
+    if isinstance(path, EpisodeSource):
+        if path.reads_folders:
+            raise UserError(f"path: {path!r} reads folders; give these as path, and it as source=")
+        return None, path
+    if isinstance(path, Sequence) and path and all(isinstance(one, Mapping) for one in path):
+        return None, MemorySource(path)
+    got = f"{type(path).__name__} of {type(path[0]).__name__}" if isinstance(path, Sequence) and path else repr(path)
+    expected = "a folder, a list of folders, a source, or a list of mappings with frames and actions"
+    raise UserError(f"path: expected {expected}, got {got:.80}")
+
+
+def _choose(components: Sequence[str] | None, source: EpisodeSource) -> tuple[str, ...]:
+    if components is not None:
+        return tuple(components)
+    usual, known = DataConfig.components, source.known_components()
+    return usual if known is None or set(usual) <= set(known) else known
+
+
+def _name_arguments(message: str) -> str:
+    """The message of an engine that knows settings, in the words of Python's arguments."""
+    for setting, argument in ARGUMENTS.items():
+        message = message.replace(setting, argument)
+    return message
 
 
 class Recordings(Sequence["Recording"]):

@@ -44,6 +44,7 @@ def prepare(config: dict[str, Any], context: Context) -> Job:
 
 
 def _open(config: dict[str, Any], context: Context) -> "Case":
+    from mobile_vla.data.dataset import names_episodes
     from mobile_vla.doctor.case import Case
     from mobile_vla.opening.configuration import Configuration
     from mobile_vla.opening.foreign_policy import WORDS, ForeignConfig
@@ -52,7 +53,7 @@ def _open(config: dict[str, Any], context: Context) -> "Case":
     from mobile_vla.training.config import TrainConfig
 
     settings = {key: value for key, value in config.items() if key not in ("checkpoint", *WORDS)}
-    with_data = settings["data"]["root"] is not None
+    with_data = names_episodes(settings["data"])
     if config["path"] is not None:
         if context.runs:
             raise UserError("path= and run= name two different things to examine: give one of the two")
@@ -73,6 +74,7 @@ def _open_file(given: "ForeignConfig", settings: dict[str, Any], context: Contex
     """A checkpoint of ours says itself how it was trained; of another the user must say what it does not."""
     from mobile_vla.checkpoints.foreign import open_foreign
     from mobile_vla.checkpoints.trained import read_checkpoint
+    from mobile_vla.data.dataset import names_episodes
     from mobile_vla.doctor.case import Case
     from mobile_vla.opening.checkpoint_file import CheckpointFile
     from mobile_vla.opening.foreign_policy import MISSING_ROOT, settle_foreign
@@ -83,7 +85,7 @@ def _open_file(given: "ForeignConfig", settings: dict[str, Any], context: Contex
     file = given.path.expanduser().absolute()
     foreign = open_foreign(file, given.trust)
     if not is_own(foreign):
-        with_data = settings["data"]["root"] is not None
+        with_data = names_episodes(settings["data"])
         settled = settle_foreign(foreign, _with_root(settings), context.settings, given.load)
         return Case.of(settled.found.placed(insist=True), with_data, settled.sources)
     typed = [text for text in context.overrides if not text.startswith(("path=", "out=", "name="))]
@@ -94,8 +96,11 @@ def _open_file(given: "ForeignConfig", settings: dict[str, Any], context: Contex
 
 
 def _with_root(settings: dict[str, Any]) -> dict[str, Any]:
+    from mobile_vla.data.dataset import names_episodes
+    from mobile_vla.opening.foreign_policy import MISSING_ROOT
+
     data = settings["data"]
-    return {**settings, "data": {**data, "root": NOWHERE if data["root"] is None else data["root"]}}
+    return settings if names_episodes(data) else {**settings, "data": {**data, "root": MISSING_ROOT}}
 
 
 def _report(case: "Case", found: "Examined") -> Report:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class DataConfig(WindowConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_components(self.components, self.source.action_names)
+        check_components(self.components, self.source.known_components())
         for name in self.bounds:
             if name not in self.components:
                 raise UserError(f"data.bounds names '{name}', which is not one of data.components={self.components}")
@@ -183,6 +183,12 @@ def open_dataset(config: DataConfig, preprocessing: Preprocessing, progress: Pro
     faults = (*catalog.faults, *unreadable)
     refuse_faults(config, faults, num_files)
     return Dataset(tuple(episodes), faults, frames, label_report)
+
+
+def names_episodes(settings: Mapping[str, Any]) -> bool:
+    """Whether plain settings of data, not yet built, say which episodes are meant."""
+    source = EpisodeSource.choose(settings.get("source", {}))
+    return settings["root"] is not None or not source.reads_folders
 
 
 def find_episodes(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> Catalog:

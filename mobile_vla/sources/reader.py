@@ -186,9 +186,8 @@ def check_actions(values: np.ndarray, names: Sequence[str], max_action: float) -
     # In the values' own precision: 0.1 in float32 is not beyond 0.1.
     if values.size and np.abs(values).max() > np.asarray(max_action).astype(values.dtype):
         row, column = np.unravel_index(np.abs(values).argmax(), values.shape)
-        raise BrokenEpisode(
-            f"actions: {names[int(column)]} is {values[row, column]:g} in row {row}, beyond data.max_action={max_action:g}"
-        )
+        found = f"{names[int(column)]} is {values[row, column]:g} in row {row}"
+        raise BrokenEpisode(f"actions: {found}, beyond data.max_action={max_action:g}")
 
 
 def choose_text(facts: Facts) -> str | None:

@@ -27,12 +27,10 @@ class EpisodeSource(Chosen):
     """name: which source the settings are of.
 
     reads_folders  whether it needs `data.root`; a source that does not must not be given one
-    action_names   of its actions' components, where they are known before an episode is read
     """
 
     members: ClassVar[Members] = SOURCES
     reads_folders: ClassVar[bool] = True
-    action_names: ClassVar[tuple[str, ...] | None] = None
 
     name: str = SOURCES.default
 
@@ -44,3 +42,7 @@ class EpisodeSource(Chosen):
         `UserError` where a folder is missing, or holds no episode.
         """
         raise NotImplementedError
+
+    def known_components(self) -> tuple[str, ...] | None:
+        """Names of its actions' components, where all episodes have the same and these are known without reading."""
+        return None

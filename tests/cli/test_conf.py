@@ -15,9 +15,16 @@ OPTIONS = sorted(f"{file.parent.relative_to(CONF)}={file.stem}" for file in CONF
 PROBES = [option for option in OPTIONS if option.startswith("probe=")]
 
 
+REQUIRED = {  # what must be given with an option
+    "data=hall": (),
+    "data=custom": ("data.root=episodes", "data.source.name=mobile_vla.sources.hdf5.source:Hdf5Source"),
+}
+
+
 def composed(*overrides: str) -> TrainConfig:
+    given = REQUIRED.get(overrides[0], ("data.root=episodes",))
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("train", [*overrides, "data.root=episodes"]), resolve=True)
+        plain = OmegaConf.to_container(compose("train", [*overrides, *given]), resolve=True)
     return build(TrainConfig, {k: v for k, v in plain.items() if k not in ("out", "name", "run", "config")})
 
 

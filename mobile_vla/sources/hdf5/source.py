@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from mobile_vla.core.actions import COMPONENTS
 from mobile_vla.core.errors import UserError
@@ -20,8 +19,6 @@ SUFFIXES = (".h5", ".hdf5")  # a folder that is called like a file is taken for 
 class Hdf5Source(EpisodeSource):
     """Nothing is set: `data.root` and `data.pattern` say which files are meant."""
 
-    action_names: ClassVar[tuple[str, ...] | None] = COMPONENTS
-
     name: str = "hdf5"
 
     def find(self, roots: Sequence[Root]) -> Sequence[EpisodeReader]:
@@ -34,6 +31,9 @@ class Hdf5Source(EpisodeSource):
                 if real not in found:  # the same file below two roots is one episode
                     found[real] = _make_reader(path, root)
         return list(found.values())
+
+    def known_components(self) -> tuple[str, ...]:
+        return COMPONENTS
 
 
 def _make_reader(path: Path, root: Root) -> Hdf5Reader:

@@ -69,6 +69,12 @@ class Camera:
                 pen.polygon(shown.ravel().tolist(), fill=colour)
 
 
+def add_noise(frame: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
+    """The frame with normal noise of that standard deviation in grey levels, the next of the generator's."""
+    drawn = rng.standard_normal(frame.shape, dtype=np.float32) * np.float32(noise)
+    return np.clip(np.rint(frame + drawn), 0, 255).astype(np.uint8)
+
+
 def _cut(corners: np.ndarray) -> np.ndarray:
     """The part of a polygon (n, 3) = (depth, left, up) that lies at least `NEAR_M` before the lens."""
     kept = []

@@ -3,10 +3,12 @@
 Episode i is a pure function of (seed, i, world, number of frames): no other episode, process or date counts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from mobile_vla.sources.synthetic.camera import Camera, add_noise
 from mobile_vla.sources.synthetic.expert import drive
 from mobile_vla.sources.synthetic.phrases import phrase
 from mobile_vla.sources.synthetic.scene import REFERENCE_FRAMES, Scene, Side, WorldName, sample_scene
@@ -66,15 +68,50 @@ def _nearly_equal(scene: Scene) -> bool:
     return abs(abs(scene.lane("left")) - abs(scene.lane("right"))) < 0.3
 
 
-def record(task: Task, *, num_frames: int, resolution: tuple[int, int], noise: float = 0.0) -> Recording:
-    """Drive the task: `num_frames` frames, each with the action that was taken on seeing it."""
-    world = World(resolution=resolution, noise=noise, world=task.world)
-    frame = world.reset(task.scene)
-    frames = np.empty((num_frames, *resolution, 3), dtype=np.uint8)
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """A task driven, not yet filmed: scenes (N) and poses (N, 3) as each frame shows them, and the actions (N, 3)."""
+
+    task: Task
+    scenes: tuple[Scene, ...]
+    actions: np.ndarray
+    poses: np.ndarray
+
+
+def drive_task(task: Task, num_frames: int) -> Drive:
+    """`num_frames` frames' worth, each with the action that is taken on seeing it."""
+    world = World(world=task.world)
+    world.place(task.scene)
+    scenes: list[Scene] = []
     actions, poses = np.empty((num_frames, 3), dtype=np.float32), np.empty((num_frames, 3))
     for i in range(num_frames):
-        frames[i], poses[i] = frame, world.pose
+        scenes.append(world.scene)
+        poses[i] = world.pose
         actions[i] = drive(world.scene, world.pose, task.side, task.world)
         if i + 1 < num_frames:
-            frame = world.step(actions[i])
-    return Recording(task=task, frames=frames, actions=actions, poses=poses)
+            world.move(actions[i])
+    return Drive(task=task, scenes=tuple(scenes), actions=actions, poses=poses)
+
+
+def film(
+    driven: Drive, low: int, high: int, *, resolution: tuple[int, int], noise: float = 0.0
+) -> Iterator[np.ndarray]:
+    """Frames low ... high - 1, each (height, width, 3) uint8; the noise of a frame is the same whatever is filmed."""
+    camera, rng = Camera(resolution), np.random.default_rng(driven.task.scene.noise_seed)
+    for i in range(high):
+        if i < low:
+            if noise:  # of the frames before
+                rng.standard_normal((*resolution, 3), dtype=np.float32)
+            continue
+        x, y, yaw = driven.poses[i]
+        frame = camera.draw(driven.scenes[i], (float(x), float(y), float(yaw)))
+        yield add_noise(frame, rng, noise) if noise else frame
+
+
+def record(task: Task, *, num_frames: int, resolution: tuple[int, int], noise: float = 0.0) -> Recording:
+    """Drive the task, and film all of it."""
+    driven = drive_task(task, num_frames)
+    frames = np.empty((num_frames, *resolution, 3), dtype=np.uint8)
+    for i, frame in enumerate(film(driven, 0, num_frames, resolution=resolution, noise=noise)):
+        frames[i] = frame
+    return Recording(task=task, frames=frames, actions=driven.actions, poses=driven.poses)

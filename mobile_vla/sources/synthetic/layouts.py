@@ -24,27 +24,44 @@ def write_recording(
 ) -> None:
     """Fill an empty file. `name` is the file's name without suffix."""
     if layout == "flat":
-        _write_flat(file, recording, labels, when, name)
+        _write_flat(file, recording)
     else:
-        _write_nested(file, recording, labels, when, layout)
+        _write_nested(file, recording, when, layout)
+    instruction, num_frames = recording.task.instruction, len(recording.frames)
+    for attribute, value in list_attributes(instruction, num_frames, labels, when, name, layout).items():
+        file.attrs[attribute] = value
 
 
-def _write_flat(file: h5py.File, recording: Recording, labels: dict[str, str], when: datetime, name: str) -> None:
-    num_frames = len(recording.frames)
+def list_attributes(
+    instruction: str, num_frames: int, labels: dict[str, str], when: datetime, name: str, layout: Layout
+) -> dict[str, str | int | float]:
+    """The attributes of the file, in the order in which they are written."""
+    if layout != "flat":
+        return {
+            "scenario": f"target_{labels['position']}_{labels['direction']}_path",
+            "pattern": labels["pattern"],
+            "distance": labels["distance"],
+            "end_pos": labels["position"],
+        }
+    return {
+        "episode_name": name,
+        "total_duration": num_frames * STEP_S,
+        "num_frames": num_frames,
+        "action_chunk_size": CHUNK_SIZE,
+        "obstacle_layout_type": f"{labels['boxes']}_{labels['orientation']}",
+        "time_period": time_period(when),
+        "collection_datetime": when.isoformat(),
+        "collection_hour": when.hour,
+        "collection_minute": when.minute,
+        "task": instruction,
+    }
+
+
+def _write_flat(file: h5py.File, recording: Recording) -> None:
     file.create_dataset("images", data=recording.frames, compression="gzip")
     file.create_dataset("actions", data=recording.actions)
     events = np.array(_events(recording.actions), dtype=object)
     file.create_dataset("action_event_types", data=events, dtype=h5py.string_dtype())
-    file.attrs["episode_name"] = name
-    file.attrs["total_duration"] = num_frames * STEP_S
-    file.attrs["num_frames"] = num_frames
-    file.attrs["action_chunk_size"] = CHUNK_SIZE
-    file.attrs["obstacle_layout_type"] = f"{labels['boxes']}_{labels['orientation']}"
-    file.attrs["time_period"] = time_period(when)
-    file.attrs["collection_datetime"] = when.isoformat()
-    file.attrs["collection_hour"] = when.hour
-    file.attrs["collection_minute"] = when.minute
-    file.attrs["task"] = recording.task.instruction
 
 
 def _events(actions: np.ndarray) -> list[str]:
@@ -52,16 +69,14 @@ def _events(actions: np.ndarray) -> list[str]:
     return ["episode_start", *("start_action" if row.any() else "stop_action" for row in actions[1:])]
 
 
-def _write_nested(
-    file: h5py.File, recording: Recording, labels: dict[str, str], when: datetime, layout: Layout
-) -> None:
+def _write_nested(file: h5py.File, recording: Recording, when: datetime, layout: Layout) -> None:
     group = file.create_group("observations")
     if layout == "nested":
         group.create_dataset("images", data=recording.frames, compression="gzip")
     else:
         rows = group.create_dataset("images", (len(recording.frames),), dtype=h5py.vlen_dtype(np.uint8))
         for i, frame in enumerate(recording.frames):
-            rows[i] = _jpeg(frame)
+            rows[i] = encode_jpeg(frame)
         rows.attrs["format"] = "jpeg"
         rows.attrs["quality"] = JPEG_QUALITY
     file.create_dataset("actions", data=recording.actions)
@@ -69,13 +84,10 @@ def _write_nested(
     file.create_dataset("language_instruction", data=np.array([text], dtype=f"S{len(text)}"))
     start_s = when.replace(tzinfo=UTC).timestamp()  # dates are made up; a fixed zone keeps the bytes
     file.create_dataset("timestamps", data=start_s + STEP_S * np.arange(len(recording.frames)))
-    file.attrs["scenario"] = f"target_{labels['position']}_{labels['direction']}_path"
-    file.attrs["pattern"] = labels["pattern"]
-    file.attrs["distance"] = labels["distance"]
-    file.attrs["end_pos"] = labels["position"]
 
 
-def _jpeg(frame: np.ndarray) -> np.ndarray:
+def encode_jpeg(frame: np.ndarray) -> np.ndarray:
+    """(height, width, 3) uint8 -> the bytes of a JPEG, as uint8."""
     stream = BytesIO()
     Image.fromarray(frame).save(stream, format="JPEG", quality=JPEG_QUALITY)
     return np.frombuffer(stream.getvalue(), dtype=np.uint8)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from mobile_vla.sources.synthetic.camera import Camera
+from mobile_vla.sources.synthetic.camera import Camera, add_noise
 from mobile_vla.sources.synthetic.scene import ROBOT_HALF_M, STEP_S, Scene, WorldName, sample_scene
 
 NUM_SUBSTEPS = 8  # of one step; contact is found to 6 cm
@@ -34,17 +34,26 @@ class World:
 
     def reset(self, scene: Scene | int) -> np.ndarray:
         """Put the robot at the start of a scene, or of the scene of a seed; returns the first frame."""
+        self.place(scene)
+        return self._look()
+
+    def place(self, scene: Scene | int) -> None:
+        """`reset` without a look."""
         self.scene = scene if isinstance(scene, Scene) else sample_scene(np.random.default_rng(scene), self.world)
         self.pose = (0.0, 0.0, 0.0)
         self.blocked = False
         self._noise = np.random.default_rng(self.scene.noise_seed)
-        return self._look()
 
     def step(self, action: np.ndarray) -> np.ndarray:
         """Hold one command for 0.4 s; returns the next frame, (height, width, 3) uint8.
 
         action  (3,) forward [m/s], left [m/s], counter-clockwise [rad/s], in the robot's own frame
         """
+        self.move(action)
+        return self._look()
+
+    def move(self, action: np.ndarray) -> None:
+        """`step` without a look."""
         forward, left, turn = (float(value) * STEP_S / NUM_SUBSTEPS for value in action)
         self.blocked = False
         for _ in range(NUM_SUBSTEPS):
@@ -55,7 +64,6 @@ class World:
             y = self._move(y, dy, lambda there, x=x: (x, there))
             self.pose = (x, y, yaw + turn)
         self.scene = self.scene.rolled()
-        return self._look()
 
     def _move(self, here: float, by: float, place) -> float:
         if by and not self.free(*place(here + by)):
@@ -76,7 +84,4 @@ class World:
 
     def _look(self) -> np.ndarray:
         frame = self.camera.draw(self.scene, self.pose)
-        if not self.noise:
-            return frame
-        noise = self._noise.standard_normal(frame.shape, dtype=np.float32) * np.float32(self.noise)
-        return np.clip(np.rint(frame + noise), 0, 255).astype(np.uint8)
+        return add_noise(frame, self._noise, self.noise) if self.noise else frame

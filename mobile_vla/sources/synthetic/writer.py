@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import h5py
 
@@ -19,10 +19,9 @@ from mobile_vla.core.durable import replaced
 from mobile_vla.core.errors import UserError
 from mobile_vla.sources.synthetic.episode import Task, make_task, record
 from mobile_vla.sources.synthetic.layouts import write_recording
-from mobile_vla.sources.synthetic.naming import Layout, file_name, labels_of, recorded_at
-from mobile_vla.sources.synthetic.scene import REFERENCE_FRAMES, WORLDS, WorldName
+from mobile_vla.sources.synthetic.naming import file_name, labels_of, recorded_at
+from mobile_vla.sources.synthetic.settings import HallConfig, check_whole
 
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_WORKERS = 8
 NAME_LABELS = {  # what a layout's file names say
     "flat": ("boxes", "orientation", "direction", "pattern", "distance"),
@@ -32,51 +31,15 @@ NAME_LABELS = {  # what a layout's file names say
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthConfig:
-    """Which episodes to write.
+class SynthConfig(HallConfig):
+    """Which episodes to write. workers: processes; by default one a core, 8 at most; changes no byte."""
 
-    layout      flat | nested | jpeg
-    world       full: the action needs image and instruction | instruction_blind: the image alone decides, the
-                instruction is drawn by itself | image_blind: the instruction alone decides | left_only: as full,
-                and always on the left
-    resolution  (height, width) of the frames in pixels
-    frames      frames (and actions) an episode, 0.4 s each; beyond 18 the way gets longer in proportion
-    noise       standard deviation of the camera's noise in grey levels; 0 compresses well, about 2 gives files as
-                large as a real camera's (25 MB an episode of 18 frames at 720x1280)
-    workers     processes; by default one a core, 8 at most; changes no byte
-    """
-
-    episodes: int = 64
-    seed: int = 0
-    layout: Layout = "flat"
-    world: WorldName = "full"
-    resolution: tuple[int, int] = (720, 1280)
-    frames: int = REFERENCE_FRAMES
-    noise: float = 0.0
     workers: int | None = None
 
     def __post_init__(self):
-        _check_whole("episodes", self.episodes, 1)
-        _check_whole("seed", self.seed, 0)
-        _check_whole("frames", self.frames, 1)
+        super().__post_init__()
         if self.workers is not None:
-            _check_whole("workers", self.workers, 1)
-        for name, value, choices in (("layout", self.layout, LAYOUTS), ("world", self.world, WORLDS)):
-            if value not in choices:
-                raise UserError(f"{name}: one of {', '.join(choices)} expected, got {value!r}")
-        sides = self.resolution
-        if isinstance(sides, str) or not hasattr(sides, "__len__") or len(sides) != 2:
-            raise UserError(f"resolution: [height,width] in pixels expected, got {sides!r}")
-        for side in sides:
-            _check_whole("resolution", side, 16)
-        object.__setattr__(self, "resolution", tuple(sides))
-        if isinstance(self.noise, bool) or not isinstance(self.noise, int | float) or not 0 <= self.noise <= 255:
-            raise UserError(f"noise: grey levels from 0 to 255 expected, got {self.noise!r}")
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}: a whole number of at least {least} expected, got {value!r}")
+            check_whole("workers", self.workers, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
