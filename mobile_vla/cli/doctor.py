@@ -97,10 +97,9 @@ def _open_file(given: "ForeignConfig", settings: dict[str, Any], context: Contex
 
 def _with_root(settings: dict[str, Any]) -> dict[str, Any]:
     from mobile_vla.data.dataset import names_episodes
-    from mobile_vla.opening.foreign_policy import MISSING_ROOT
 
     data = settings["data"]
-    return settings if names_episodes(data) else {**settings, "data": {**data, "root": MISSING_ROOT}}
+    return settings if names_episodes(data) else {**settings, "data": {**data, "root": NOWHERE}}
 
 
 def _report(case: "Case", found: "Examined") -> Report:
