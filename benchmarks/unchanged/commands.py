@@ -1,0 +1,144 @@
+"""The commands that are run with each code, small enough for one core, and what each one said.
+
+In: a folder with the code, and an empty folder to work in. Out: that folder with everything that the commands wrote,
+and `said.json`: exit codes and last lines, and all lines of the wrong command lines.
+
+Every path is relative, the home folder lies in the working folder, and both codes work in the same place one after the
+other: so the paths in what they write, and the hashes of paths, are equal.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.unchanged.foreign import write_lab_checkpoint
+
+ACTING = Path(__file__).with_name("acting.py")
+KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")  # of the environment; the rest could change a result
+SIZE = "resolution=[72,128] workers=1"
+RIGOUR = "permutations=19 spikes=60"  # the fewest that are allowed
+TAPS = "probe.taps=[context,pixels,text_layer_1,image_tokens:mean,head_state]"
+VARIANTS = "probe.variants=[swap,paraphrase,donor]"
+PROBE = f"probe run=run split=all probe.plan.episodes=24 probe.batch_size=44 {TAPS} {VARIANTS} probe.before=start"
+LAB = "model.layout=robovlms model.preprocessing=clip data.components=[linear_x,linear_y] model.lora.alpha=16"
+
+# Name -> words. A name that begins with `wrong` is a user's mistake: its messages are compared word by word. The
+# training draws augmentations and trains all adapters; the other one draws dropout, and caches what is frozen.
+COMMANDS: Mapping[str, str] = {
+    "synth": f"synth out=flat episodes=24 {SIZE}",
+    "synth jpeg": f"synth out=jpeg episodes=9 layout=jpeg seed=5 noise=2.0 {SIZE}",
+    "stats": "stats data.root=flat out=stats",
+    "pack": "pack data.root=flat model=tiny out=pack",
+    "train": "train model=tiny data=synthetic data.root=flat trainer=cpu seed=3 data.batch_size=22 augmentation=light "
+    "optimization.lr=2e-3 trainer.max_epochs=2 callbacks=probe callbacks.probe.plan.episodes=6 out=run",
+    "resume": "train run=run trainer.max_epochs=3",
+    "train cached": "train model=tiny data.root=jpeg trainer=cpu model/lora=text model.lora.dropout=0.1 data.ends=drop "
+    "data.components=[linear_x,linear_y,angular_z] data.bounds.angular_z=[-1,1] data.batch_size=9 cache.at=image_tokens trainer.max_epochs=1 "
+    "out=cached",
+    "eval": "eval run=run out=eval",
+    "probe start": "probe run=run checkpoint=start split=all probe.plan.episodes=24 out=start",
+    "probe": f"{PROBE} out=best",
+    "compare": f"compare left=start right=best {RIGOUR} out=compare",
+    "export run": "export run=run merge=true out=export",
+    "export store": "export store=best/contexts variant=own out=arrays",
+    "import checkpoint": f"import path=lab.ckpt model=tiny trainer=cpu {LAB} out=imported",
+    "import store": "import path=arrays out=imported_store",
+    "doctor": "doctor run=run out=doctor",
+    "inspect": "inspect path=run out=inspect",
+    "inspect foreign": "inspect path=lab.ckpt out=inspect_foreign",
+    "runs": "runs runs=. sort=name out=runs",
+    "wrong key": "train modle=tiny data.root=flat out=wrong",
+    "wrong folder": "stats data.root=nowhere out=wrong",
+    "wrong tap": "probe run=run probe.taps=[contxt] out=wrong",
+    "wrong checkpoint": "eval run=run checkpoint=nonsense out=wrong",
+    "wrong store": "compare left=start/contexts right=flat out=wrong",
+}
+ACTED = ("acted", "flat", "best/contexts", "run", "export", "imported")
+# What the earlier code left, under the code at hand: name -> words, and the folder whose like the earlier code wrote.
+CROSSED: Mapping[str, str] = {
+    "eval": "eval run=run out=../crossed/eval",
+    "probe": f"{PROBE} out=../crossed/best",
+    "resume": "train run=stopped trainer.max_epochs=3",
+}
+MIXED = f"compare left=../before/start right=best {RIGOUR} out=../crossed/compare"  # an earlier store and today's
+
+
+class Code:
+    """A checkout of the package, whose commands run as processes of their own, one thread each."""
+
+    def __init__(self, folder: Path, out: Path):
+        self.folder, self.out = folder, out
+        where = self.python("-c", "import mobile_vla; print(mobile_vla.__file__)", cwd=out).stdout.strip()
+        assert Path(where).is_relative_to(folder), f"{where} is imported, expected the package in {folder}"
+
+    def python(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {
+            "PYTHONPATH": str(self.folder),
+            "PYTHONPYCACHEPREFIX": str(self.out / "bytecode"),  # nothing is written into the checkout
+            "MPLCONFIGDIR": str(self.out / "matplotlib"),
+            "HOME": str(cwd / "home"),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "COLUMNS": "120",
+        }
+        return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, cwd=cwd)
+
+    def run(self, commands: Mapping[str, str], work: Path) -> dict[str, dict[str, object]]:
+        """All of them in `work`; what each said, and failures also on the terminal."""
+        said: dict[str, dict[str, object]] = {}
+        for name, words in commands.items():
+            print(f"  {name}", flush=True)
+            done = self.python("-m", "mobile_vla", *words.split(), cwd=work)
+            said[name] = {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
+            if name.startswith("wrong"):
+                said[name] |= {"stdout": done.stdout.splitlines(), "stderr": done.stderr.splitlines()}
+            elif done.returncode:
+                said[name]["stderr"] = done.stderr.splitlines()
+                print(f"    failed ({done.returncode}): {done.stderr.strip()[-2000:]}", flush=True)
+            if name.startswith("synth"):
+                _fix_times(work)
+            if name == "train":
+                shutil.copytree(work / "run", work / "stopped")  # for the code at hand to continue
+        return said
+
+    def act(self, arguments: tuple[str, ...], work: Path) -> dict[str, object]:
+        """The Python API on what the commands left."""
+        done = self.python(str(ACTING), *arguments, cwd=work)
+        if done.returncode:
+            print(f"    acting failed: {done.stderr.strip()[-2000:]}", flush=True)
+        return {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
+
+
+def run_all(code: Code, work: Path) -> None:
+    work.mkdir()
+    write_lab_checkpoint(work / "lab.ckpt")
+    said = code.run(COMMANDS, work)
+    said["acting"] = code.act(ACTED, work)
+    _save(said, work)
+
+
+def run_crossed(code: Code, work: Path, crossed: Path) -> None:
+    """The code at hand on what the earlier code left in `work`; the resumed run is moved to `crossed` as well."""
+    crossed.mkdir()
+    said = code.run(CROSSED, work)
+    said["acting"] = code.act(("../crossed/acted", *ACTED[1:]), work)
+    (work / "stopped").rename(crossed / "run")
+    _save(said, crossed)
+
+
+def run_mixed(code: Code, work: Path, crossed: Path) -> None:
+    code.run({"compare": MIXED}, work)
+
+
+def _save(said: Mapping[str, object], folder: Path) -> None:
+    (folder / "said.json").write_text(json.dumps(said, indent=1, ensure_ascii=False))
+
+
+def _fix_times(work: Path) -> None:
+    """Packed frames and examinations are named by the time of the file, too."""
+    for file in work.glob("*/*.h5"):
+        os.utime(file, (1_700_000_000, 1_700_000_000))

@@ -1,0 +1,156 @@
+"""What may differ between two codes, and by how much: one table, fixed before anything is rebuilt.
+
+A value `<file>:<place>` belongs to the first quantity whose pattern is found in it. Texts, whole numbers, types, shapes
+and missing or additional values must agree whatever the tolerance is; only floating-point numbers may differ by
+`atol + rtol * |before|`. What may differ freely is named at the top, and nothing else is left out.
+"""
+
+import re
+from dataclasses import dataclass, field
+from math import inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """pattern  of `<file>:<place>`; None: of sentences, texts with a space, that no quantity above has taken
+    rtol, atol  of floating-point numbers; both 0: bit by bit; infinite: any value, also of another type or shape
+    follows     quantities whose bits these depend on (hashes): where those differ within their tolerance, these may
+    """
+
+    name: str
+    pattern: str | None
+    reason: str
+    rtol: float = 0.0
+    atol: float = 0.0
+    follows: tuple[str, ...] = field(default=())
+
+    @property
+    def free(self) -> bool:
+        return self.rtol == inf
+
+    def holds(self, place: str, value: object) -> bool:
+        if self.pattern is None:
+            return isinstance(value, str) and " " in value
+        return re.search(self.pattern, place) is not None
+
+
+# float32 has 24 bits: one rounding is 6e-8 of a number. Sums over hundreds of numbers of size 1 differ by some 1e-7,
+# whatever the size of the result: hence `atol` beside `rtol`. It is small against what any change of meaning does.
+RTOL = 1e-6
+QUANTITIES = (
+    Quantity(
+        name="time, speed and memory",
+        pattern=r":(.*\.)?(seconds|windows_per_s|data_wait_share|memory_bytes|peak_bytes|at|began)$|:speed/",
+        rtol=inf,
+        reason="measured",
+    ),
+    Quantity(
+        name="machine, versions and commit",
+        pattern=r"machine\.json:(resumed\[\d+\]\.)?(mobile_vla|python|packages|platform|host|cpus|threads|gpus|cuda|git)"
+        r"(\.|$)|:(mobile_vla\.)?version$",
+        rtol=inf,
+        reason="of the package and what it ran on; checkouts differ",
+    ),
+    Quantity(
+        name="sizes of files of weights",
+        pattern=r"(inspect|train|eval)\.json:(.*\.)?(checkpoint_bytes|bytes)$|manifest\.json:.*parquet\.bytes$",
+        rtol=inf,
+        reason="they hold settings and compressed numbers too; what they should hold is compared by itself",
+    ),
+    Quantity(
+        name="pictures and pages",
+        pattern=r"\.(png|html|tsv|pbtxt)$",
+        reason="that each is there; how they look may change, and the numbers in them are compared elsewhere",
+    ),
+    Quantity(
+        name="exit codes and messages",
+        pattern=r"said\.json:",
+        reason="what users and scripts read; reworded on purpose: --accept",
+    ),
+    Quantity(name="synthetic episodes", pattern=r"^(flat|jpeg)/", reason="drawn from a seed, nothing is summed"),
+    Quantity(name="packed frames", pattern=r"mobile_vla/frames/", reason="whole numbers, named by what they were made of"),
+    Quantity(name="episodes and splits", pattern=r"split\.json:|episodes\.json:|faults\.json:", reason="drawn from a seed"),
+    Quantity(
+        name="settings",
+        pattern=r"config\.(yaml|json):|:(.*\.)?(settings|config|configuration)\.",
+        reason="defaults and names are what a run is repeated with",
+    ),
+    Quantity(
+        name="hashes of weights and vectors",
+        pattern=r":(.*\.)?fingerprints\.(trained|context_.*)$|\.sha256$|rows\.parquet:fingerprint$",
+        reason="they follow the bits of what they are made of",
+        follows=("weights", "optimizer", "vectors and predictions"),
+    ),
+    Quantity(name="sentences in findings", pattern=None, reason="what users read; reworded on purpose: --accept"),
+    Quantity(
+        name="verdicts",
+        pattern=r"compare\.json:.*\.(verdict|at_half|at_double|beaten|target|unit|n|n_needed)$",
+        reason="an answer is the same or it is not",
+    ),
+    Quantity(
+        name="numbers of comparisons",
+        pattern=r"compare\.json:|compare/events",
+        rtol=RTOL,
+        atol=1e-7,
+        reason="statistics in float64 of float32 vectors",
+    ),
+    Quantity(
+        name="statistics of data",
+        pattern=r"^(stats|pack)/",
+        rtol=RTOL,
+        atol=1e-9,
+        reason="sums in float64, of another order perhaps",
+    ),
+    Quantity(
+        name="losses and metrics",
+        pattern=r"metrics\.csv:|(train|eval|probe|runs)\.json:|events\.out",
+        rtol=RTOL,
+        atol=1e-6,
+        reason="means in float32; effects are quotients of two of them",
+    ),
+    Quantity(
+        name="optimizer",
+        pattern=r"\.ckpt:optimizer_states.*\.exp_avg",
+        rtol=RTOL,
+        atol=1e-7,
+        reason="running means of gradients, sums in float32",
+    ),
+    Quantity(
+        name="weights",
+        pattern=r"\.(ckpt|safetensors)(:(?!.*(loops|callbacks|position|mobile_vla)\b)|$)",
+        rtol=RTOL,
+        atol=1e-6,
+        reason="by name and shape; each step adds a quotient of sums in float32",
+    ),
+    Quantity(
+        name="checkpoints: all but weights",
+        pattern=r"\.ckpt:",
+        rtol=RTOL,
+        reason="positions, actions, preprocessing; scores of checkpoints are losses",
+    ),
+    Quantity(
+        name="vectors and predictions",
+        pattern=r"\.npy(:|$)|rows\.parquet:predicted|features/|context_metadata\.json:.*\.predicted",
+        rtol=RTOL,
+        atol=1e-5,
+        reason="outputs of layers in float32; entries are of size 1 to 10, sums of hundreds of them",
+    ),
+    Quantity(
+        name="stores: rows, plan, labels",
+        pattern=r"manifest\.json|rows\.(parquet|json)|context_metadata\.json",
+        reason="identities; recorded actions are copied",
+    ),
+    Quantity(
+        name="doctor",
+        pattern=r"doctor\.json",
+        rtol=RTOL,
+        atol=1e-6,
+        reason="differences between outputs of size 1 in float32",
+    ),
+    Quantity(name="inspect, import, export", pattern=r"(inspect|import|export|head)\.json", rtol=RTOL, reason="names and counts"),
+    Quantity(name="everything else", pattern=r"", reason="not foreseen, so bit by bit"),
+)
+
+
+def find_quantity(place: str, value: object) -> Quantity:
+    return next(one for one in QUANTITIES if one.holds(place, value))
