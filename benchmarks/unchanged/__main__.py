@@ -10,6 +10,7 @@ temporary folder that is removed.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -19,12 +20,13 @@ from typing import Any
 
 from benchmarks.earlier import CHECKOUT, check_out
 from benchmarks.unchanged import commands
-from benchmarks.unchanged.commands import Code, run_all, run_crossed, run_mixed
+from benchmarks.unchanged.commands import REMADE, Code, run_all, run_crossed
 from benchmarks.unchanged.comparing import Line, compare, format_table
 from benchmarks.unchanged.quantities import QUANTITIES
 from benchmarks.unchanged.reading import read_folder
 
 BEFORE = "ef5542d"  # before the package was rebuilt
+RESUMED = "said.json:resume.exit"
 SHOWN = 8  # differences of a quantity on the terminal
 
 
@@ -45,23 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(out: Path, commit: str, accepted: Sequence[str]) -> int:
     before, work, crossed = out / "before", out / "work", out / "crossed"
-    for folder in (work, crossed):
+    for folder in (work, crossed, out / "now"):
         shutil.rmtree(folder, ignore_errors=True)
-    now = Code(CHECKOUT, out)
+    for name in ("mobile_vla", "conf"):  # a copy: nothing is written into the checkout, nor edited while this runs
+        shutil.copytree(CHECKOUT / name, out / "now" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    now = Code(out / "now")
     _prepare_before(out, commit, before)
-    shutil.copytree(before, work)  # where it was made: paths in it lead there
-    print("its results, the code at hand", flush=True)
-    run_crossed(now, work, crossed)
-    shutil.rmtree(work)
+    print("what it left, under the code at hand", flush=True)
+    shutil.copytree(before, work)
+    run_crossed(now, work)
+    work.rename(crossed)
     print("the code at hand", flush=True)
     run_all(now, work)
-    run_mixed(now, work, crossed)
 
     paths = (before, work, crossed)
     earlier = read_folder(before, paths)
     found = {
         "the same commands": compare(earlier, read_folder(work, paths), accepted),
-        "what the earlier code left, read by the code at hand": compare_crossed(
+        "what the earlier code left, under the code at hand": compare_crossed(
             earlier, read_folder(crossed, paths), accepted
         ),
     }
@@ -69,7 +72,9 @@ def _run(out: Path, commit: str, accepted: Sequence[str]) -> int:
         print(f"\n{title}\n\n{format_table(lines)}")
         for line in lines:
             _show_wrong(line)
-    content = {title: {line.quantity.name: line.wrong for line in lines if line.wrong} for title, lines in found.items()}
+    content = {
+        title: {line.quantity.name: line.wrong for line in lines if line.wrong} for title, lines in found.items()
+    }
     (out / "unchanged.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
     broken = [line.quantity.name for lines in found.values() for line in lines if line.outcome == "BROKEN"]
     print(f"\n{'BROKEN: ' + ', '.join(dict.fromkeys(broken)) if broken else 'nothing changed'}")
@@ -83,23 +88,27 @@ def _prepare_before(out: Path, commit: str, before: Path) -> None:
         print(f"{commit}: its results are there")
         return
     mark.unlink(missing_ok=True)
-    for folder in (before, out / "code"):
+    for folder in (before, out / "earlier"):
         shutil.rmtree(folder, ignore_errors=True)
     print(commit, flush=True)
-    run_all(Code(check_out(commit, out / "code"), out), out / "work")
+    run_all(Code(check_out(commit, out / "earlier")), out / "work")
     (out / "work").rename(before)
     mark.write_text(json.dumps(made_with))
 
 
 def compare_crossed(earlier: Mapping[str, Any], crossed: Mapping[str, Any], accepted: Sequence[str]) -> list[Line]:
     """Against what the earlier code made of the same; a run that cannot be continued says so in one line."""
-    said = {name: value for name, value in crossed.items() if name.startswith("said.json:")}
-    refused = said.get("said.json:resume.exit") == 2 and said.get("said.json:resume.stderr.length") == 1
-    folders = {name.split("/")[0] for name in crossed if "/" in name} - ({"run"} if refused else set())
-    expected = {name: value for name, value in earlier.items() if name.split("/")[0] in folders}
-    expected |= {name: 2 if refused and ".resume." in name else 0 for name in said if name.endswith(".exit")}
-    found = {name: value for name, value in crossed.items() if name.split("/")[0] in folders}
-    return compare(expected, found | {name: said[name] for name in said if name.endswith(".exit")}, accepted)
+    exits = {name: value for name, value in crossed.items() if re.fullmatch(r"said\.json:.*\.exit", name)}
+    expected = dict.fromkeys(exits, 0)
+    folders = set(REMADE)
+    if exits.get(RESUMED) == 2 and crossed.get("said.json:resume.stderr.length") == 1:
+        expected[RESUMED] = 2
+        folders.remove("run")
+
+    def remade(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name.split("/")[0] in folders}
+
+    return compare(remade(earlier) | expected, remade(crossed) | exits, accepted)
 
 
 def _show_wrong(line: Line) -> None:

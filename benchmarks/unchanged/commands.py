@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,7 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "eval": "eval run=run out=eval",
     "probe start": "probe run=run checkpoint=start split=all probe.plan.episodes=24 out=start",
     "probe": f"{PROBE} out=best",
-    "compare": f"compare left=start right=best {RIGOUR} out=compare",
+    "compare": f"compare left=start right=best targets=[direction,boxes] {RIGOUR} out=compare",
     "export run": "export run=run merge=true out=export",
     "export store": "export store=best/contexts variant=own out=arrays",
     "import checkpoint": f"import path=lab.ckpt model=tiny trainer=cpu {LAB} out=imported",
@@ -54,33 +55,32 @@ COMMANDS: Mapping[str, str] = {
     "wrong key": "train modle=tiny data.root=flat out=wrong",
     "wrong folder": "stats data.root=nowhere out=wrong",
     "wrong tap": "probe run=run probe.taps=[contxt] out=wrong",
-    "wrong checkpoint": "eval run=run checkpoint=nonsense out=wrong",
+    "wrong value": "train model=tiny data.root=flat trainer.max_epochs=few out=wrong",
+    "wrong choice": "synth layout=round out=wrong",
     "wrong store": "compare left=start/contexts right=flat out=wrong",
 }
 ACTED = ("acted", "flat", "best/contexts", "run", "export", "imported")
-# What the earlier code left, under the code at hand: name -> words, and the folder whose like the earlier code wrote.
-CROSSED: Mapping[str, str] = {
-    "eval": "eval run=run out=../crossed/eval",
-    "probe": f"{PROBE} out=../crossed/best",
-    "resume": "train run=stopped trainer.max_epochs=3",
-}
-MIXED = f"compare left=../before/start right=best {RIGOUR} out=../crossed/compare"  # an earlier store and today's
+# What the code at hand does again in a copy of what the earlier code left; the earlier results are removed from it.
+# Then the earlier run as it was after two epochs is continued.
+CROSSED = ("eval", "probe", "compare")  # compare: a store of the earlier code's with one of the code at hand
+REMADE = ("eval", "best", "compare", "acted", "run")  # folders that hold the results
+STOPPED = "stopped"  # a copy of the run after two epochs
 
 
 class Code:
-    """A checkout of the package, whose commands run as processes of their own, one thread each."""
+    """A copy of the package, whose commands run as processes of their own, one thread each."""
 
-    def __init__(self, folder: Path, out: Path):
-        self.folder, self.out = folder, out
-        where = self.python("-c", "import mobile_vla; print(mobile_vla.__file__)", cwd=out).stdout.strip()
+    def __init__(self, folder: Path):
+        self.folder = folder
+        where = self._python("-c", "import mobile_vla; print(mobile_vla.__file__)", cwd=folder).stdout.strip()
         assert Path(where).is_relative_to(folder), f"{where} is imported, expected the package in {folder}"
 
-    def python(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def _python(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {
             "PYTHONPATH": str(self.folder),
-            "PYTHONPYCACHEPREFIX": str(self.out / "bytecode"),  # nothing is written into the checkout
-            "MPLCONFIGDIR": str(self.out / "matplotlib"),
             "HOME": str(cwd / "home"),
+            "MPLCONFIGDIR": str(self.folder / "matplotlib"),  # its list of fonts takes seconds to make
+            "GIT_DIR": str(self.folder / "none"),  # neither code is in a repository
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
             "COLUMNS": "120",
@@ -91,47 +91,49 @@ class Code:
         """All of them in `work`; what each said, and failures also on the terminal."""
         said: dict[str, dict[str, object]] = {}
         for name, words in commands.items():
-            print(f"  {name}", flush=True)
-            done = self.python("-m", "mobile_vla", *words.split(), cwd=work)
-            said[name] = {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
-            if name.startswith("wrong"):
-                said[name] |= {"stdout": done.stdout.splitlines(), "stderr": done.stderr.splitlines()}
-            elif done.returncode:
-                said[name]["stderr"] = done.stderr.splitlines()
-                print(f"    failed ({done.returncode}): {done.stderr.strip()[-2000:]}", flush=True)
+            said[name] = self._say(name, ("-m", "mobile_vla", *words.split()), work)
             if name.startswith("synth"):
                 _fix_times(work)
             if name == "train":
-                shutil.copytree(work / "run", work / "stopped")  # for the code at hand to continue
+                shutil.copytree(work / "run", work / STOPPED)
         return said
 
-    def act(self, arguments: tuple[str, ...], work: Path) -> dict[str, object]:
+    def act(self, work: Path) -> dict[str, object]:
         """The Python API on what the commands left."""
-        done = self.python(str(ACTING), *arguments, cwd=work)
-        if done.returncode:
-            print(f"    acting failed: {done.stderr.strip()[-2000:]}", flush=True)
-        return {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
+        return self._say("acting", (str(ACTING), *ACTED), work)
+
+    def _say(self, name: str, words: tuple[str, ...], work: Path) -> dict[str, object]:
+        begun = time.perf_counter()
+        done = self._python(*words, cwd=work)
+        print(f"  {name} ({time.perf_counter() - begun:.1f} s)", flush=True)
+        said: dict[str, object] = {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
+        if name.startswith("wrong"):
+            said |= {"stdout": done.stdout.splitlines(), "stderr": done.stderr.splitlines()}
+        elif done.returncode:
+            said["stderr"] = done.stderr.splitlines()
+            print(f"    failed ({done.returncode}): {done.stderr.strip()[-2000:]}", flush=True)
+        return said
 
 
 def run_all(code: Code, work: Path) -> None:
     work.mkdir()
     write_lab_checkpoint(work / "lab.ckpt")
     said = code.run(COMMANDS, work)
-    said["acting"] = code.act(ACTED, work)
+    said["acting"] = code.act(work)
     _save(said, work)
 
 
-def run_crossed(code: Code, work: Path, crossed: Path) -> None:
-    """The code at hand on what the earlier code left in `work`; the resumed run is moved to `crossed` as well."""
-    crossed.mkdir()
-    said = code.run(CROSSED, work)
-    said["acting"] = code.act(("../crossed/acted", *ACTED[1:]), work)
-    (work / "stopped").rename(crossed / "run")
-    _save(said, crossed)
-
-
-def run_mixed(code: Code, work: Path, crossed: Path) -> None:
-    code.run({"compare": MIXED}, work)
+def run_crossed(code: Code, work: Path) -> None:
+    """`work` is a copy of what the earlier code left, in the place where it was made."""
+    for name in REMADE:
+        if name != "run":
+            shutil.rmtree(work / name)
+    said = code.run({name: COMMANDS[name] for name in CROSSED}, work)
+    said["acting"] = code.act(work)
+    shutil.rmtree(work / "run")
+    (work / STOPPED).rename(work / "run")
+    said |= code.run({"resume": COMMANDS["resume"]}, work)
+    _save(said, work)
 
 
 def _save(said: Mapping[str, object], folder: Path) -> None:

@@ -38,7 +38,9 @@ def write_lab_checkpoint(file: Path) -> None:
             outputs, inputs = weight.shape
             tower[f"{module}.lora_A.default.weight"] = torch.randn(RANK, inputs) * 0.1
             tower[f"{module}.lora_B.default.weight"] = torch.randn(outputs, RANK) * 0.1
-    state = {f"model.{alias}.base_model.model.{name}": w for alias in ("backbone", "model") for name, w in tower.items()}
+    state = {
+        f"model.{alias}.base_model.model.{name}": w for alias in ("backbone", "model") for name, w in tower.items()
+    }
     head = nn.ModuleDict({"rnn": nn.LSTM(WIDTH, HIDDEN, 2, batch_first=True), "velocities": nn.Module()})
     outputs = CHUNK * COMPONENTS
     head["velocities"].mlp = nn.Sequential(nn.Linear(HIDDEN, 128), nn.ReLU(), nn.Linear(128, outputs))

@@ -68,8 +68,12 @@ QUANTITIES = (
         reason="what users and scripts read; reworded on purpose: --accept",
     ),
     Quantity(name="synthetic episodes", pattern=r"^(flat|jpeg)/", reason="drawn from a seed, nothing is summed"),
-    Quantity(name="packed frames", pattern=r"mobile_vla/frames/", reason="whole numbers, named by what they were made of"),
-    Quantity(name="episodes and splits", pattern=r"split\.json:|episodes\.json:|faults\.json:", reason="drawn from a seed"),
+    Quantity(
+        name="packed frames", pattern=r"mobile_vla/frames/", reason="whole numbers, named by what they were made of"
+    ),
+    Quantity(
+        name="episodes and splits", pattern=r"split\.json:|episodes\.json:|faults\.json:", reason="drawn from a seed"
+    ),
     Quantity(
         name="settings",
         pattern=r"config\.(yaml|json):|:(.*\.)?(settings|config|configuration)\.",
@@ -147,7 +151,12 @@ QUANTITIES = (
         atol=1e-6,
         reason="differences between outputs of size 1 in float32",
     ),
-    Quantity(name="inspect, import, export", pattern=r"(inspect|import|export|head)\.json", rtol=RTOL, reason="names and counts"),
+    Quantity(
+        name="inspect, import, export",
+        pattern=r"(inspect|import|export|head)\.json",
+        rtol=RTOL,
+        reason="names and counts",
+    ),
     Quantity(name="everything else", pattern=r"", reason="not foreseen, so bit by bit"),
 )
 
