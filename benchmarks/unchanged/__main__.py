@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.earlier import CHECKOUT, check_out
-from benchmarks.unchanged import commands
-from benchmarks.unchanged.commands import REMADE, Code, run_all, run_crossed
+from benchmarks.unchanged.commands import REMADE, Code, describe, run_all, run_crossed
 from benchmarks.unchanged.comparing import Line, compare, format_table
 from benchmarks.unchanged.quantities import QUANTITIES
 from benchmarks.unchanged.reading import read_folder
@@ -38,11 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--accept", nargs="+", default=[], choices=[one.name for one in QUANTITIES], help="may differ on purpose"
     )
     asked = parser.parse_args(arguments)
+    words = ["git", "-C", str(CHECKOUT), "rev-parse", "--verify", "--quiet", f"{asked.before}^{{commit}}"]
+    commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    if not commit:
+        parser.error(f"--before {asked.before}: expected a commit of this repository")
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
-        return _run(asked.out.resolve(), asked.before, asked.accept)
+        return _run(asked.out.resolve(), commit, asked.accept)
     with tempfile.TemporaryDirectory() as folder:
-        return _run(Path(folder).resolve(), asked.before, asked.accept)
+        return _run(Path(folder).resolve(), commit, asked.accept)
 
 
 def _run(out: Path, commit: str, accepted: Sequence[str]) -> int:
@@ -83,7 +87,7 @@ def _run(out: Path, commit: str, accepted: Sequence[str]) -> int:
 
 def _prepare_before(out: Path, commit: str, before: Path) -> None:
     """The earlier code's results, in `before`; made in `work`, and only where they are not there yet."""
-    mark, made_with = out / "before.json", {"commit": commit, "commands": dict(commands.COMMANDS)}
+    mark, made_with = out / "before.json", {"commit": commit, **describe()}
     if mark.is_file() and json.loads(mark.read_text()) == made_with:
         print(f"{commit}: its results are there")
         return
@@ -91,7 +95,9 @@ def _prepare_before(out: Path, commit: str, before: Path) -> None:
     for folder in (before, out / "earlier"):
         shutil.rmtree(folder, ignore_errors=True)
     print(commit, flush=True)
-    run_all(Code(check_out(commit, out / "earlier")), out / "work")
+    failed = run_all(Code(check_out(commit, out / "earlier")), out / "work")
+    if failed:
+        raise SystemExit(f"--before {commit}: these commands fail there: {', '.join(failed)}")
     (out / "work").rename(before)
     mark.write_text(json.dumps(made_with))
 

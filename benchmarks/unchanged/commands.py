@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.unchanged.foreign import write_lab_checkpoint
 
 ACTING = Path(__file__).with_name("acting.py")
+WRONG = "wrong"  # how the names of wrong command lines begin
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")  # of the environment; the rest could change a result
 SIZE = "resolution=[72,128] workers=1"
 RIGOUR = "permutations=19 spikes=60"  # the fewest that are allowed
@@ -27,8 +28,8 @@ VARIANTS = "probe.variants=[swap,paraphrase,donor]"
 PROBE = f"probe run=run split=all probe.plan.episodes=24 probe.batch_size=44 {TAPS} {VARIANTS} probe.before=start"
 LAB = "model.layout=robovlms model.preprocessing=clip data.components=[linear_x,linear_y] model.lora.alpha=16"
 
-# Name -> words. A name that begins with `wrong` is a user's mistake: its messages are compared word by word. The
-# training draws augmentations and trains all adapters; the other one draws dropout, and caches what is frozen.
+# Name -> words. Of a wrong command line all messages are compared. The training draws augmentations and trains all
+# adapters; the other one draws dropout, reads JPEG files with three velocities, and caches what is frozen.
 COMMANDS: Mapping[str, str] = {
     "synth": f"synth out=flat episodes=24 {SIZE}",
     "synth jpeg": f"synth out=jpeg episodes=9 layout=jpeg seed=5 noise=2.0 {SIZE}",
@@ -38,8 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "optimization.lr=2e-3 trainer.max_epochs=2 callbacks=probe callbacks.probe.plan.episodes=6 out=run",
     "resume": "train run=run trainer.max_epochs=3",
     "train cached": "train model=tiny data.root=jpeg trainer=cpu model/lora=text model.lora.dropout=0.1 data.ends=drop "
-    "data.components=[linear_x,linear_y,angular_z] data.bounds.angular_z=[-1,1] data.batch_size=9 cache.at=image_tokens trainer.max_epochs=1 "
-    "out=cached",
+    "data.components=[linear_x,linear_y,angular_z] data.bounds.angular_z=[-1,1] data.batch_size=9 "
+    "cache.at=image_tokens trainer.max_epochs=1 out=cached",
     "eval": "eval run=run out=eval",
     "probe start": "probe run=run checkpoint=start split=all probe.plan.episodes=24 out=start",
     "probe": f"{PROBE} out=best",
@@ -49,13 +50,10 @@ COMMANDS: Mapping[str, str] = {
     "import checkpoint": f"import path=lab.ckpt model=tiny trainer=cpu {LAB} out=imported",
     "import store": "import path=arrays out=imported_store",
     "doctor": "doctor run=run out=doctor",
-    "inspect": "inspect path=run out=inspect",
-    "inspect foreign": "inspect path=lab.ckpt out=inspect_foreign",
+    "inspect": "inspect path=run against=run/checkpoints/previous.ckpt out=inspect",
     "runs": "runs runs=. sort=name out=runs",
     "wrong key": "train modle=tiny data.root=flat out=wrong",
     "wrong folder": "stats data.root=nowhere out=wrong",
-    "wrong tap": "probe run=run probe.taps=[contxt] out=wrong",
-    "wrong value": "train model=tiny data.root=flat trainer.max_epochs=few out=wrong",
     "wrong choice": "synth layout=round out=wrong",
     "wrong store": "compare left=start/contexts right=flat out=wrong",
 }
@@ -94,7 +92,7 @@ class Code:
             said[name] = self._say(name, ("-m", "mobile_vla", *words.split()), work)
             if name.startswith("synth"):
                 _fix_times(work)
-            if name == "train":
+            if name == "train" and (work / "run").is_dir():
                 shutil.copytree(work / "run", work / STOPPED)
         return said
 
@@ -107,7 +105,7 @@ class Code:
         done = self._python(*words, cwd=work)
         print(f"  {name} ({time.perf_counter() - begun:.1f} s)", flush=True)
         said: dict[str, object] = {"exit": done.returncode, "last": done.stdout.splitlines()[-1:]}
-        if name.startswith("wrong"):
+        if name.startswith(WRONG):
             said |= {"stdout": done.stdout.splitlines(), "stderr": done.stderr.splitlines()}
         elif done.returncode:
             said["stderr"] = done.stderr.splitlines()
@@ -115,19 +113,20 @@ class Code:
         return said
 
 
-def run_all(code: Code, work: Path) -> None:
+def run_all(code: Code, work: Path) -> list[str]:
+    """In `work`, a new folder. The commands that failed and should not have."""
     work.mkdir()
     write_lab_checkpoint(work / "lab.ckpt")
     said = code.run(COMMANDS, work)
     said["acting"] = code.act(work)
     _save(said, work)
+    return [name for name, one in said.items() if one["exit"] and not name.startswith(WRONG)]
 
 
 def run_crossed(code: Code, work: Path) -> None:
     """`work` is a copy of what the earlier code left, in the place where it was made."""
-    for name in REMADE:
-        if name != "run":
-            shutil.rmtree(work / name)
+    for name in {*REMADE} - {"run"}:
+        shutil.rmtree(work / name)
     said = code.run({name: COMMANDS[name] for name in CROSSED}, work)
     said["acting"] = code.act(work)
     shutil.rmtree(work / "run")
@@ -144,3 +143,9 @@ def _fix_times(work: Path) -> None:
     """Packed frames and examinations are named by the time of the file, too."""
     for file in work.glob("*/*.h5"):
         os.utime(file, (1_700_000_000, 1_700_000_000))
+
+
+def describe() -> dict[str, object]:
+    """What the results depend on beside the code."""
+    scripts = (Path(__file__), ACTING, Path(__file__).with_name("foreign.py"))
+    return {"python": sys.version, **{script.name: script.read_text() for script in scripts}}

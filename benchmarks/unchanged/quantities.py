@@ -12,14 +12,15 @@ from math import inf
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """pattern  of `<file>:<place>`; None: of sentences, texts with a space, that no quantity above has taken
+    """pattern  of `<file>:<place>`; sentences: only texts with a space
     rtol, atol  of floating-point numbers; both 0: bit by bit; infinite: any value, also of another type or shape
     follows     quantities whose bits these depend on (hashes): where those differ within their tolerance, these may
     """
 
     name: str
-    pattern: str | None
+    pattern: str
     reason: str
+    sentences: bool = False
     rtol: float = 0.0
     atol: float = 0.0
     follows: tuple[str, ...] = field(default=())
@@ -29,8 +30,8 @@ class Quantity:
         return self.rtol == inf
 
     def holds(self, place: str, value: object) -> bool:
-        if self.pattern is None:
-            return isinstance(value, str) and " " in value
+        if self.sentences and not (isinstance(value, str) and " " in value):
+            return False
         return re.search(self.pattern, place) is not None
 
 
@@ -40,7 +41,7 @@ RTOL = 1e-6
 QUANTITIES = (
     Quantity(
         name="time, speed and memory",
-        pattern=r":(.*\.)?(seconds|windows_per_s|data_wait_share|memory_bytes|peak_bytes|at|began)$|:speed/",
+        pattern=r":(.*\.)?(seconds|windows_per_s|data_wait_share|memory_bytes|peak_bytes|began)$|:speed/|machine\.json:(.*\.)?at$",
         rtol=inf,
         reason="measured",
     ),
@@ -53,7 +54,7 @@ QUANTITIES = (
     ),
     Quantity(
         name="sizes of files of weights",
-        pattern=r"(inspect|train|eval)\.json:(.*\.)?(checkpoint_bytes|bytes)$|manifest\.json:.*parquet\.bytes$",
+        pattern=r"(inspect|train|eval|probe)\.json:(.*\.)?(checkpoint_bytes|bytes)$|manifest\.json:.*parquet\.bytes$",
         rtol=inf,
         reason="they hold settings and compressed numbers too; what they should hold is compared by itself",
     ),
@@ -85,7 +86,12 @@ QUANTITIES = (
         reason="they follow the bits of what they are made of",
         follows=("weights", "optimizer", "vectors and predictions"),
     ),
-    Quantity(name="sentences in findings", pattern=None, reason="what users read; reworded on purpose: --accept"),
+    Quantity(
+        name="sentences in findings",
+        pattern=r"^(?!arrays/context_metadata)",
+        sentences=True,
+        reason="what users read; reworded on purpose: --accept",
+    ),
     Quantity(
         name="verdicts",
         pattern=r"compare\.json:.*\.(verdict|at_half|at_double|beaten|target|unit|n|n_needed)$",
@@ -130,6 +136,7 @@ QUANTITIES = (
         name="checkpoints: all but weights",
         pattern=r"\.ckpt:",
         rtol=RTOL,
+        atol=1e-6,
         reason="positions, actions, preprocessing; scores of checkpoints are losses",
     ),
     Quantity(

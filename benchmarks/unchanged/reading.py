@@ -55,7 +55,7 @@ def _read(file: Path, paths: Sequence[Path]) -> Any:
         return {"array": np.load(file, allow_pickle=False)}
     if kind == ".safetensors":
         with safe_open(file, "np") as opened:
-            return {**{name: opened.get_tensor(name) for name in opened.keys()}, "metadata": opened.metadata()}
+            return {**{name: opened.get_tensor(name) for name in list(opened.keys())}, "metadata": opened.metadata()}
     if kind == ".ckpt":
         return _clean(torch.load(file, map_location="cpu", weights_only=True), paths)
     if kind == ".h5":
