@@ -31,7 +31,7 @@ def settle(
     if missing:
         asked = "; ".join(f"{name}=<{why}>" for name, why in missing.items())
         raise UserError(
-            f"({foreign.format.what}) does not say all that is needed: give {asked}",
+            f"is {foreign.format.what} and does not say all that is needed: give {asked}",
             argument="path",
             value=foreign.path,
         )

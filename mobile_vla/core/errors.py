@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PREDICATES = ("must ", "is ", "are ", "has ", "holds ", "names ", "needs ", "was ", "would ", "(")  # of the argument
+PREDICATES = ("must ", "is ", "are ", "has ", "holds ", "names ", "needs ", "was ", "would ")  # of the argument
 
 
 class UserError(ValueError):

@@ -56,7 +56,7 @@ def test_a_path_is_taken_as_typed_or_below_the_run(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for word in (str(file), f"checkpoints/{file.name}", file.name, f"run/checkpoints/{file.name}"):
         assert choose_checkpoint(folder, word) == file
-    with pytest.raises(UserError, match=r"checkpoint=other: no such file.*it holds epoch=000"):
+    with pytest.raises(UserError, match=r"checkpoint='other': no such file.*it holds epoch=000"):
         choose_checkpoint(folder, "other")
 
 
@@ -89,5 +89,7 @@ def test_what_the_start_was_any_whole_checkpoint_says(run):
         (folder / "checkpoints" / name).write_bytes(b"cut")
         assert choose_checkpoint(folder, "start").name == left
     (folder / "checkpoints" / "previous.ckpt").write_bytes(b"cut")
-    with pytest.raises(UserError, match=r"checkpoint=start: .*all are damaged: last\.ckpt, epoch=000.*repeat the run"):
+    with pytest.raises(
+        UserError, match=r"checkpoint='start': .*all are damaged: last\.ckpt, epoch=000.*repeat the run"
+    ):
         choose_checkpoint(folder, "start")

@@ -116,7 +116,7 @@ def test_a_label_called_like_a_key_keeps_its_name(tmp_path):
 def test_what_cannot_leave_is_told(store):
     with pytest.raises(UserError, match=r"\(2, 3\) a row, but .* holds one vector a row; taps that do: context, half"):
         choose_rows(store, ExportConfig(tap="text_model.layers/3"))
-    with pytest.raises(UserError, match=r"variant=owm: no such rows; there are own, swap"):
+    with pytest.raises(UserError, match=r"variant='owm': no such rows; there are own, swap"):
         choose_rows(store, ExportConfig(variant="owm"))
 
 
