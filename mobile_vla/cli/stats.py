@@ -92,7 +92,8 @@ def _duration(survey: "Survey") -> str:
     if survey.seconds is None:
         return "unknown: data.step_s is not given, and no file tells"
     given = all(episode.step_s is not None for episode in survey.episodes)
-    by = "data.step_s" if given else survey.steps.source if survey.steps is not None else ""
+    said = "data.step_s" if survey.config.step_s is not None else "their source"
+    by = said if given else survey.steps.source if survey.steps is not None else ""
     return f"{survey.seconds.total / 60:.1f} min, {survey.seconds.median:.3g} s each (median, by {by})"
 
 

@@ -98,7 +98,10 @@ class DataConfig(WindowConfig):
         if not self.source.reads_folders:
             if paths is not None:
                 name = self.source.name
-                raise UserError(f"data.root={self.root!r}: data.source.name={name} reads no folders; leave it out")
+                raise UserError(
+                    f"data.root={self.root!r}: data.source.name={name} reads no folders; leave it out, or read HDF5 "
+                    "files instead with ~data.source"
+                )
             return []
         if not paths or not all(paths):
             raise UserError(f"data.root={self.root!r}: expected one folder or several")
