@@ -2,7 +2,7 @@
 
 In: what `head.json` says, and lines about data and numbers. Out: the text of `README.md`. Its code is made for this
 policy's layout and preprocessing and needs torch, transformers, peft and safetensors alone, where the backbone is
-transformers' own; else it needs this package.
+transformers' own and its head one that fits into a few lines; else it needs this package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 CARD, CODE = "card.md.j2", "card_code.py.j2"
 OWN_CODE = """import mobile_vla as mv
 
-policy = mv.load(".")  # the backbone's own module must be importable
+policy = mv.load(".")  # the modules of its backbone and its head must be importable
 drive = policy.start("go left")  # then chunk = drive.act(frame), with every frame of an episode"""
 
 
@@ -53,11 +53,13 @@ def render_card(about: Mapping[str, Any], facts: CardFacts) -> str:
     model_class, image_code = facts.transformers or ("", "")
     words = {**_words(about), "model_class": model_class, "image_code": image_code}
     code = environment.get_template(CODE).render({**about, **words}).strip()
+    portable = facts.transformers is not None and bool(about["head"]["code"])
     kind = f"{facts.backbone} with LoRA adapters" if about["adapters"] else facts.backbone
     values = {
         **about,
-        "code": code if facts.transformers else OWN_CODE,
-        "needs": "torch, transformers, peft and safetensors" if facts.transformers else "mobile_vla",
+        "code": code if portable else OWN_CODE,
+        "needs": "torch, transformers, peft and safetensors" if portable else "mobile_vla",
+        "portable": portable,
         "backbone": kind,
         "title": facts.title,
         "data": facts.data,

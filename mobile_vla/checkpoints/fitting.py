@@ -18,18 +18,22 @@ from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import make_sketch
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.backbones.model_config import ModelConfig
+from mobile_vla.models.heads.head import HeadConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.skeleton import build_skeleton
 
 Shapes = Mapping[str, tuple[int, ...]]
 ELSEWHERE = Kosmos2ModelConfig.anatomy  # all formats that others write here are of Kosmos-2
 BACKBONE_PARTS = ("vision", "text", "projection")
+OWN_MODEL = "its own configuration"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The model that a file fits best.
 
+    head         as its configuration says, or of a file without one as its shapes mean; None where it has none
+    head_outputs  numbers that it puts out: chunk x components
     absent       parts of the policy that the file does not hold at all
     missing      names of ours, of parts that it holds in part;  unexpected  names of the file
     wrong_shape  what our name should have, and what the file has
@@ -37,7 +41,7 @@ class Fit:
 
     model: str
     lora: AdapterConfig | None
-    head: LSTMDecoderConfig | None
+    head: HeadConfig | None
     head_outputs: int | None
     absent: tuple[str, ...]
     missing: tuple[str, ...]
@@ -74,7 +78,10 @@ def infer_adapters(shapes: Shapes, anatomy: Anatomy = ELSEWHERE) -> AdapterConfi
 
 
 def infer_head(shapes: Shapes) -> tuple[LSTMDecoderConfig, int] | None:
-    """Its widths and depth, and how many numbers it puts out: chunk x components. None without a whole head."""
+    """Of the lab's head: its widths and depth, and how many numbers it puts out, chunk x components.
+
+    None where there is no such head as a whole. Only for files that do not say which head they have.
+    """
     recurrent = shapes.get("head.rnn.weight_hh_l0")
     mlp = {
         int(name.split(".")[3]): shape[0]
@@ -107,11 +114,14 @@ def _in_model(name: str) -> str:
 
 
 def find_fit(opened: Opened, parts: Parts, candidates: Mapping[str, ModelConfig]) -> Fit | None:
-    """The candidate with the fewest differences; None where the file holds nothing of ours, or no width agrees."""
+    """The candidate with the fewest differences, the file's own configuration first, if it has one.
+
+    None where the file holds nothing of ours, or no width agrees.
+    """
     shapes = own_shapes(opened, parts)
     fits = [
-        _compare(name, config, opened, parts, shapes)
-        for name, config in candidates.items()
+        _compare(name, config, parts, shapes, size)
+        for name, config, size in [*find_own(opened), *((name, config, None) for name, config in candidates.items())]
         if find_width(shapes, config.anatomy) in (None, _sketch(config).context_width)
     ]
     if not shapes or not fits:
@@ -119,18 +129,22 @@ def find_fit(opened: Opened, parts: Parts, candidates: Mapping[str, ModelConfig]
     return min(fits, key=lambda fit: len(fit.missing) + len(fit.unexpected) + len(fit.wrong_shape))
 
 
-def find_own_config(opened: Opened) -> ModelConfig | None:
-    """The model's settings that a checkpoint of ours carries; None where it has none that can be used here."""
+def find_own(opened: Opened) -> list[tuple[str, ModelConfig, tuple[int, int]]]:
+    """The model that a checkpoint of ours carries, with its chunk and number of components.
+
+    Empty where it carries none that can be used here.
+    """
     known: Any = opened.beside.get("mobile_vla", {})
     try:
         values = dict(known["config"]["model"])
         lora = AdapterConfig(**_tuples(values.pop("lora", {})))
-        head = LSTMDecoderConfig(**_tuples(values.pop("head", {})))
-        config = ModelConfig.choose(values)(**values, lora=lora, head=head)
+        head = _tuples(values.pop("head", {}))
+        config = ModelConfig.choose(values)(**values, lora=lora, head=HeadConfig.choose(head)(**head))
         _sketch(config)
+        chunk, components = known["config"]["data"]["chunk"], known["actions"]["components"]
     except (KeyError, TypeError, ValueError, UserError):
-        return None
-    return config
+        return []
+    return [(OWN_MODEL, config, (chunk, len(components)))]
 
 
 def _sketch(config: ModelConfig) -> Backbone:
@@ -138,15 +152,25 @@ def _sketch(config: ModelConfig) -> Backbone:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    """Of lists that were tuples before they were stored."""
+
+    def deep(value: Any) -> Any:
+        return tuple(map(deep, value)) if isinstance(value, list) else value
+
+    return {key: deep(value) for key, value in values.items()}
 
 
-def _compare(name: str, config: ModelConfig, opened: Opened, parts: Parts, shapes: Shapes) -> Fit:
+def _compare(name: str, config: ModelConfig, parts: Parts, shapes: Shapes, size: tuple[int, int] | None = None) -> Fit:
+    """size  chunk and components of the head that `config` describes; without it only the shapes tell what it is"""
     anatomy = config.anatomy
-    lora, head = infer_adapters(shapes, anatomy), infer_head(shapes)
-    outputs = head[1] if head else 1
-    settings = replace(config, lora=lora or AdapterConfig(preset="none"), head=head[0] if head else config.head)
-    policy = build_skeleton(settings, chunk=outputs, num_components=1)
+    lora, head, outputs = infer_adapters(shapes, anatomy), None, None
+    if size is not None and any(find_part(own, own, anatomy) == "action_head" for own in shapes):
+        head, outputs = config.head, size[0] * size[1]
+    elif size is None and (inferred := infer_head(shapes)):
+        head, outputs = inferred
+        size = (outputs, 1)
+    settings = replace(config, lora=lora or AdapterConfig(preset="none"), head=head or LSTMDecoderConfig())
+    policy = build_skeleton(settings, *(size or (1, 1)))
     expected = {plain_name(own): tuple(weight.shape) for own, weight in policy.named_parameters()}
     part_of = {own: find_part(own, own, anatomy) for own in expected}
     there = {find_part(own, own, anatomy) for own in shapes}
@@ -155,8 +179,8 @@ def _compare(name: str, config: ModelConfig, opened: Opened, parts: Parts, shape
     return Fit(
         model=name,
         lora=lora,
-        head=head[0] if head else None,
-        head_outputs=head[1] if head else None,
+        head=head,
+        head_outputs=outputs,
         absent=tuple(sorted(set(part_of.values()) - held)),
         missing=tuple(own for own, part in part_of.items() if part in held and own not in shapes),
         unexpected=tuple(

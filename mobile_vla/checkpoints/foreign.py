@@ -24,9 +24,12 @@ from mobile_vla.checkpoints.portable import ADAPTER_WEIGHTS, BASE, HEAD, HEAD_WE
 from mobile_vla.core.errors import UserError
 from mobile_vla.models.backbones.anatomy import Anatomy
 from mobile_vla.models.backbones.model_config import BACKBONES, RANDOM, ModelConfig
+from mobile_vla.models.heads.head import HEADS
 
 TRANSFORMERS_CONFIG = "config.json"
 CLIPPED = (-1.0, 1.0)  # the lab's actions were clipped to it, and its heads put out what they were trained on
+HEAD_NAME = "model.head.name"
+LSTM_SETTINGS = ("hidden", "layers", "mlp", "dropout")  # of an export from before there was a choice of heads
 NOT_READING = ("weights", "architecture", "gradient_checkpointing", "lora", "head")  # all other settings of the model
 
 
@@ -118,7 +121,10 @@ def open_foreign(path: Path, trust: bool = False) -> Foreign:
             needs["data.components"] = "which velocities its head predicts, in order, as [linear_x,linear_y]"
             bounds = CLIPPED
     shapes = {name: weights.specs[foreign].shape for name, (weights, foreign) in places.items()}
-    said = {**_said_by_shapes(shapes, anatomy), **said}
+    by_shapes = _said_by_shapes(shapes, anatomy)
+    if HEAD_NAME in said:  # a file that says which head it has says all of it
+        by_shapes = {name: one for name, one in by_shapes.items() if not name.startswith("model.head.")}
+    said = {**by_shapes, **said}
     if infer_adapters(shapes, anatomy) is not None:
         needs["model.lora.alpha"] = "by what the adapters' update is scaled (alpha / r); shapes do not tell it"
     return Foreign(
@@ -170,8 +176,8 @@ def _said_by_shapes(shapes: Mapping[str, tuple[int, ...]], anatomy: Anatomy) -> 
         found |= {"preset": adapters.preset, "r": adapters.r, "layers": layers, "dora": adapters.dora}
         found = {f"model.lora.{name}": value for name, value in found.items()}
     if head is not None:
-        found |= {"model.head.hidden": head[0].hidden, "model.head.layers": head[0].layers}
-        found["model.head.mlp"] = list(head[0].mlp)
+        found |= {"model.head.name": head[0].name, "model.head.hidden": head[0].hidden}
+        found |= {"model.head.layers": head[0].layers, "model.head.mlp": list(head[0].mlp)}
     said = {name: Said(value=value, where="the shapes of its weights") for name, value in found.items()}
     if "backbone.action_token" in shapes:  # one that is not trained is made anew, and another one
         said["model.lora.action_token"] = Said(value=True, where="it holds one")
@@ -205,7 +211,7 @@ def _said_by_us(known: Mapping[str, Any]) -> tuple[dict[str, Said], dict[str, st
         values = {f"model.{name}": model[name] for name in model if name not in NOT_READING}
         values["model.name"] = model.get("name", BACKBONES.default)
         values |= {f"model.lora.{name}": value for name, value in model["lora"].items()}
-        values |= {f"model.head.{name}": value for name, value in model["head"].items()}
+        values |= _said_of_head(model["head"])
         values |= {f"data.{name}": data[name] for name in ("window", "chunk")}
         values |= _said_of_actions(actions)
         weights = str(model["weights"])
@@ -219,6 +225,10 @@ def _said_by_us(known: Mapping[str, Any]) -> tuple[dict[str, Said], dict[str, st
     else:
         needs["model.weights"] = f"the folder of its base, which was at {weights}"
     return {name: Said(value=value, where="its own configuration") for name, value in values.items()}, needs
+
+
+def _said_of_head(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {HEAD_NAME: HEADS.default, **{f"model.head.{name}": value for name, value in settings.items()}}
 
 
 def _said_of_actions(actions: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -249,7 +259,7 @@ def _open_export(folder: Path) -> Foreign:
             **{f"model.{name}": value for name, value in _backbone_of(about).items()},
             "data.window": head["window"],
             "data.chunk": head["chunk"],
-            **{f"model.head.{name}": head[name] for name in ("hidden", "layers", "mlp", "dropout")},
+            **_said_of_head(head["settings"] if "settings" in head else {name: head[name] for name in LSTM_SETTINGS}),
             **{f"model.lora.{name}": value for name, value in lora.items()},
             **_said_of_actions(about["actions"]),
         }

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from mobile_vla.checkpoints.foreign import Foreign
 from mobile_vla.core.errors import UserError
 from mobile_vla.models.backbones.model_config import BACKBONES, ModelConfig
+from mobile_vla.models.heads.head import HEADS
 
 Load = Literal["all", "backbone"]
 OF_THE_HEAD = ("data.components", "data.bounds", "model.head.")
@@ -43,6 +44,11 @@ def settle(
         for name in typed
         if name.startswith(("model.", "data.")) and has(settled, name)
     }
+    head = foreign.said.get("model.head.name")
+    if with_head and head is not None and settled["model"]["head"].get("name", HEADS.default) != head.value:
+        # Settings of another head than the file's mean nothing; what was typed is meant for the file's.
+        kept = {name: value for name, value in settled["model"]["head"].items() if f"model.head.{name}" in typed}
+        settled["model"]["head"] = kept
     for name, said in foreign.said.items():
         if name in typed or (name.startswith(OF_THE_HEAD) and not with_head):
             continue

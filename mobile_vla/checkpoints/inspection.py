@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mobile_vla.checkpoints.fitting import Fit, find_fit, find_own_config
+from mobile_vla.checkpoints.fitting import Fit, find_fit, find_own
 from mobile_vla.checkpoints.formats import Format, recognise
 from mobile_vla.checkpoints.opened import Opened
 from mobile_vla.checkpoints.parts import TRAINED, Parts, take_apart
 from mobile_vla.checkpoints.scanning import Scan, scan
 from mobile_vla.models.backbones.model_config import ModelConfig
 
-OWN_MODEL = "its own configuration"
 Scanned = Literal["trained", "all", "none"]
 
 
@@ -42,11 +41,11 @@ def inspect_checkpoint(
     scanned: Scanned = "trained",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
-    """candidates: models by name that the file may fit; what it carries of its own configuration is tried as well."""
+    """candidates: models by name that the file may fit; its own configuration is tried first."""
     form = recognise(opened)
-    own = find_own_config(opened)
-    parts = take_apart(opened.weights, form.keys, None if own is None else own.anatomy)
-    fit = find_fit(opened, parts, candidates if own is None else {OWN_MODEL: own, **candidates})
+    own = find_own(opened)
+    parts = take_apart(opened.weights, form.keys, own[0][1].anatomy if own else None)
+    fit = find_fit(opened, parts, candidates)
     seen = scan(opened.weights, _choose(parts, scanned), progress)
     return Inspection(
         opened=opened,

@@ -9,6 +9,7 @@ In: a policy in float32 on the CPU. Out: the folder; `head.json` is written last
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,19 @@ def _describe(policy: Policy, actions: ActionSpace, window: int) -> dict[str, An
     """How inputs are read, what the head is, what its output means."""
     head, backbone, reading = policy.head, policy.backbone, policy.preprocessing
     layout: Layout = backbone.layout
+    settings = json.loads(json.dumps(asdict(head.config)))
     return {
         "head": {
-            "what": "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with "
-            "ReLU between its layers and tanh at the end",
+            **settings,
+            "what": head.config.what or head.config.describe(),
             "input": backbone.context_width,
-            "hidden": head.config.hidden,
-            "layers": head.config.layers,
-            "mlp": list(head.config.mlp),
-            "dropout": head.config.dropout,
             "window": window,
-            "output": "window x chunk x components, in [-1, 1]",
+            "output": f"window x chunk x components, {'in [-1, 1]' if head.bounded else 'normalised'}",
             "chunk": head.chunk,
+            "settings": settings,  # once more, by themselves: a head's settings may be called like what is above
+            "description": head.config.describe(),
+            "modules": list(dict.fromkeys(name.partition(".")[0] for name, _ in head.named_parameters())),
+            "code": head.config.plain_code(backbone.context_width, head.chunk, head.num_components),
         },
         "actions": {
             "components": list(actions.components),

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.nearest import suggest
 
+UNNAMED = {"model.head.name": "lstm"}  # what settings mean that were saved before there was a choice
+
 
 @dataclass(frozen=True, kw_only=True)
 class Members:
@@ -35,7 +37,8 @@ class Members:
         try:
             found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{error}; {listed}", argument=place, value=name) from error
+            known = f"{error} (PYTHONPATH says where else Python looks); {listed}"
+            raise UserError(known, argument=place, value=name) from error
         if not (isinstance(found, type) and issubclass(found, kind)):
             expected = f"a subclass of {kind.__module__}.{kind.__name__}"
             raise UserError(f"expected {expected}", argument=place, value=name)

@@ -20,9 +20,9 @@ CHART_LAYOUT = {  # TensorBoard's custom scalars: what belongs into one chart
 HPARAMS = (  # what runs may differ in; a board's tab shows those in which they do
     "seed", "model.lora.preset", "model.lora.r", "optimization.lr", "data.batch_size", "trainer.max_epochs",
     "trainer.accumulate_grad_batches", "trainer.precision", "model.weights", "model.layout", "model.lora.alpha",
-    "model.lora.dropout", "model.lora.layers", "model.head.hidden", "model.head.layers", "optimization.head_lr",
-    "optimization.schedule", "optimization.weight_decay", "optimization.warmup_epochs", "data.root", "data.components",
-    "data.window", "data.chunk", "data.ends", "data.span", "data.action_shift",
+    "model.lora.dropout", "model.lora.layers", "model.head.name", "model.head.hidden", "model.head.layers",
+    "optimization.head_lr", "optimization.schedule", "optimization.weight_decay", "optimization.warmup_epochs",
+    "data.root", "data.components", "data.window", "data.chunk", "data.ends", "data.span", "data.action_shift",
 )  # fmt: skip
 COMPARED = ("val_loss", "effect/instruction", "effect/image", "val/rmse", "val/sign_accuracy")
 

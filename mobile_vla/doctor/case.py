@@ -72,16 +72,17 @@ class Case:
         """settings: of a file from elsewhere, where each came from. Episodes that a run was trained on may have gone;
         others that the settings name must be there."""
         config, source, actions = opened.config, opened.source, opened.actions
-        policy = opened.policy()
-        new = opened.new_parts(policy)
         notes, recorded = list(opened.notes), None
         if opened.names_its_episodes and actions is not None:
             recorded = _read_if_there(with_data, source, config, actions, notes)
         elif with_data:
             episodes = find_episodes(config.data).episodes
             actions = actions or fit_actions(config.data, list(episodes))
+            opened = opened.fit_to(actions, episodes)
+            config = opened.config
             recorded = read_recorded(config.data, source, config, actions, episodes)
-        origin = opened.origin
+        policy = opened.policy()
+        origin, new = opened.origin, opened.new_parts(policy)
         if new and "format" in origin:
             notes.append(f"the file has no {', '.join(sorted(new))}: as a training begins with it")
         about: dict[str, Any] = {"run": origin["folder"], "checkpoint": origin["checkpoint"]}

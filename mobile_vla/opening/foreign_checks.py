@@ -12,6 +12,7 @@ from mobile_vla.checkpoints.foreign import Foreign
 from mobile_vla.checkpoints.key_maps import OURS, plain_name
 from mobile_vla.checkpoints.scanning import scan
 from mobile_vla.core.errors import UserError
+from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.skeleton import build_skeleton
 from mobile_vla.training.config import TrainConfig
 
@@ -23,7 +24,8 @@ def check_shapes(foreign: Foreign, config: TrainConfig, names: tuple[str, ...]) 
     """Every name has its place in the model, in its shape; and no part is there by half."""
     chunk, components = config.data.chunk, config.data.components
     shapes = {name: shape for name, shape in foreign.shapes().items() if name in names}
-    _check_head(foreign, shapes, chunk, components)
+    if isinstance(config.model.head, LSTMDecoderConfig):
+        _check_head(foreign, shapes, chunk, components)
     skeleton = build_skeleton(config.model, chunk, len(components))
     expected = {plain_name(own): tuple(weight.shape) for own, weight in skeleton.named_parameters()}
     unexpected = [name for name in names if name not in expected]
@@ -83,7 +85,7 @@ def _check_adapters(foreign: Foreign, expected: Mapping[str, Any], shapes: Mappi
 
 
 def _check_head(foreign: Foreign, shapes: Mapping[str, Any], chunk: int, components: tuple[str, ...]) -> None:
-    """A head of another action is never loaded, also where its shape would fit by accident."""
+    """The lab's head of another action is never loaded, also where its shape would fit by accident."""
     head = infer_head(shapes)
     if head is None:
         return

@@ -10,7 +10,7 @@ In: settings. Out: `policy()` on its device; episodes as the policy reads them. 
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -27,6 +27,7 @@ from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
 from mobile_vla.opening.machine import find_machine
 from mobile_vla.probing.subject import Wanted
+from mobile_vla.sources.schema import Episode
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.trainer import Machine
 
@@ -85,6 +86,10 @@ class OpenedPolicy(ABC):
         devices = self.config.trainer.devices
         wanted = devices[0] if isinstance(devices, tuple) else 0
         return torch.device("cuda", wanted if wanted < torch.cuda.device_count() else 0)
+
+    def fit_to(self: T, actions: ActionSpace, episodes: Sequence[Episode]) -> T:
+        """The same with what these episodes tell of a head that was never trained; what a file holds says all itself."""
+        return self
 
     def policy(self, device: torch.device | None = None) -> Policy:
         """Built anew on `device`, or on its own one, in eval mode."""

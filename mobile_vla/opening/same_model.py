@@ -9,14 +9,14 @@ from typing import Any
 
 from mobile_vla.core.changes import Change, find_change
 from mobile_vla.core.errors import UserError
-from mobile_vla.runs.settings import flatten
+from mobile_vla.runs.settings import list_settings
 from mobile_vla.training.config import TrainConfig
 
 
 def refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
     """`UserError` that names the settings in which the model would be another than the one that was trained."""
-    before = dict(flatten(stored))
-    now = dict(flatten(_lists({"model": asdict(config.model), "data": asdict(config.data)})))
+    before = list_settings(stored)
+    now = list_settings(_lists({"model": asdict(config.model), "data": asdict(config.data)}))
     changed = [
         f"{name} ({before.get(name)} -> {now.get(name)})"
         for name in sorted(before.keys() | now.keys())

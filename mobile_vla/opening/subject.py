@@ -24,6 +24,7 @@ def open_subject(opened: OpenedPolicy, split: Wanted | None = None, progress: Pr
     """
     split = split or opened.default_split()
     data, parts = opened.look_into(split, progress)
+    opened = opened.fit_to(data.actions, data.dataset.episodes)
     return Subject(
         model=opened.config.model,
         accelerator=opened.machine.accelerator,

@@ -26,7 +26,7 @@ from mobile_vla.training.callbacks.probe import describe_stored
 from mobile_vla.training.config import TrainConfig
 from mobile_vla.training.resuming import check_resumable, find_split
 from mobile_vla.training.run import Training
-from mobile_vla.training.start import describe_start
+from mobile_vla.training.start import describe_start, with_head
 from mobile_vla.training.trainer import choose_machine
 
 
@@ -53,7 +53,11 @@ def open_training(
         config.model.lora.text_layers(source.sketch.num_text_layers)  # refuses layers that are not there
     dataset = opened.open_data(progress)
     split, lost = find_split(config, dataset, run_folder, notes)
-    actions = fit_actions(config.data, split.of(dataset.episodes, "train"))
+    training = split.of(dataset.episodes, "train")
+    actions = fit_actions(config.data, training)
+    opened = opened.fit_to(actions, training)
+    if opened.config != config:
+        config, plain = opened.config, with_head(plain, opened.config.model.head)
     if resumed is None and config.start is not None:
         notes += describe_start(Path(config.start).expanduser(), actions)
     if resumed is not None:

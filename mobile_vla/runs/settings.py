@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mobile_vla.core.members import UNNAMED
+
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """(dotted name, value) of every leaf; lists are leaves."""
@@ -16,9 +18,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return leaves
 
 
+def list_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value; a configuration from before there was a choice of a member has the one that there was."""
+    return {**UNNAMED, **dict(flatten(config))}
+
+
 def find_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Settings that differ -> what they were and are, in words."""
-    then, here = dict(flatten(before)), dict(flatten(now))
+    then, here = list_settings(before), list_settings(now)
     return {
         name: f"{name} {then.get(name)} -> {here.get(name)}"
         for name in sorted(then.keys() | here.keys())

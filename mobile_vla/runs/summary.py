@@ -22,7 +22,7 @@ from mobile_vla.runs.epoch_folders import BEFORE, FOLDER, list_epochs
 from mobile_vla.runs.lock import NAME as LOCK
 from mobile_vla.runs.metrics_end import read_end
 from mobile_vla.runs.search import CONFIG, Found
-from mobile_vla.runs.settings import flatten
+from mobile_vla.runs.settings import list_settings
 
 State = Literal["training", "interrupted", "ended", "imported", "broken"]
 T = TypeVar("T")
@@ -154,7 +154,7 @@ def read_run(folder: Path, found: Found) -> RunSummary:
     """Whatever the folder holds, or lacks."""
     files = _Files(folder)
     config = files.yaml(CONFIG)
-    settings = dict(flatten(config))
+    settings = list_settings(config) if config else {}
     split = files.json("split.json", SPLIT_SCHEMA, needed=True)
     train = files.json("train.json", TRAIN_SCHEMA)
     end = files.take("metrics.csv", read_end, None)

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mobile_vla.checkpoints.difference import compare
-from mobile_vla.checkpoints.fitting import infer_adapters, infer_head, own_shapes
+from mobile_vla.checkpoints.fitting import OWN_MODEL, infer_adapters, infer_head, own_shapes
 from mobile_vla.checkpoints.formats import recognise
-from mobile_vla.checkpoints.inspection import OWN_MODEL, inspect_checkpoint
+from mobile_vla.checkpoints.inspection import inspect_checkpoint
 from mobile_vla.checkpoints.key_maps import ADAPTER, LAB, LM_HEAD, ROBOVLMS, TRANSFORMERS, plain_name
 from mobile_vla.checkpoints.opening import open_checkpoint
 from mobile_vla.checkpoints.parts import Count, take_apart

@@ -17,6 +17,9 @@ from mobile_vla.checkpoints.portable import write_portable
 from mobile_vla.models.backbones.kosmos2 import Kosmos2ModelConfig
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.tokenizer import Prompter
+from mobile_vla.models.heads.bins import BinsConfig
+from mobile_vla.models.heads.flow import FlowConfig
+from mobile_vla.models.heads.mlp import MLPConfig
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.stepper import PolicyStepper
 
@@ -39,6 +42,12 @@ CASES = {
     "rslora": {"lora": {"rslora": True}},
     "none": {"lora": {"preset": "none"}},
     "full": {"lora": {"preset": "full"}},
+    "mlp": {"head": MLPConfig(hidden=(24, 16))},
+    "mlp_history": {"head": MLPConfig(hidden=(24,), history=3, output="linear")},
+    "mlp_longer_history": {"head": MLPConfig(hidden=(24,), history=5)},
+    "bins": {"head": BinsConfig(hidden=16, layers=2, mlp=(24,), number=5)},
+    "bins_mode": {"head": BinsConfig(hidden=16, layers=1, mlp=(24,), values=((-1, 0.5), (-1, 0, 1)), decode="mode")},
+    "flow": {"head": FlowConfig(hidden=16, layers=2, mlp=(24, 16), steps=4, spread=0)},
 }
 MERGED = ("robovlms", "dora")
 SIZE = (37, 50)  # frames are resized

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from mobile_vla.models.heads.head import HeadConfig
 from mobile_vla.probing.context_probe import ProbeConfig
 from mobile_vla.settings.typed import build
 from mobile_vla.training.config import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(f"{file.parent.relative_to(CONF)}={file.stem}" for file in CONF.rglob("*.yaml") if file.parent != CONF)
+OF_TINY = [option for option in OPTIONS if option.startswith("model/head_of_tiny=")]
+HEADS = [option for option in OPTIONS if option.startswith("model/head=")]
 PROBES = [option for option in OPTIONS if option.startswith("probe=")]
 
 
@@ -28,9 +32,23 @@ def composed(*overrides: str) -> TrainConfig:
     return build(TrainConfig, {k: v for k, v in plain.items() if k not in ("out", "name", "run", "config")})
 
 
-@pytest.mark.parametrize("option", sorted(set(OPTIONS) - set(PROBES)))
+@pytest.mark.parametrize("option", sorted({*OPTIONS} - {*PROBES, *OF_TINY}))
 def test_every_option_is_valid(option: str):
     composed(option)
+
+
+@pytest.mark.parametrize("option", HEADS)
+def test_every_head_goes_with_every_model_and_is_small_for_the_tiny_one(option: str):
+    small, large = (composed(f"model={model}", option).model.head for model in ("tiny", "kosmos2"))
+    assert small.name == large.name == option.partition("=")[2]
+    sizes = [build_size(head) for head in (small, large)]
+    assert sizes[0] < sizes[1] / 10
+    assert large == type(large)(), "the settings of the file are Python's"
+
+
+def build_size(head: HeadConfig) -> int:
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in head.build(128, 10, 2).parameters())
 
 
 @pytest.mark.parametrize("option", PROBES)

@@ -52,7 +52,7 @@ def write_run(policy: Policy, folder: Path) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 0\n")
     for name, epoch in (("epoch=000-val_loss=0.5.ckpt", 0), ("epoch=001-val_loss=0.25.ckpt", 1), ("last.ckpt", 2)):
-        known = metadata(policy, SPACE, {"model": MODEL})
+        known = metadata(policy, SPACE, {"model": MODEL, "data": {"chunk": 10}})
         content = {"state_dict": trained_state(policy), "mobile_vla": known, "epoch": epoch, "global_step": 5 * epoch}
         save({**content, "optimizer_states": [{"state": torch.ones(9)}]}, folder / "checkpoints" / name)
     return folder

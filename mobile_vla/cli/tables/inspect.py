@@ -57,7 +57,7 @@ def _payload_of_fit(fit: "Fit") -> dict[str, Any]:
         "lora": None
         if lora is None
         else {"preset": lora.preset, "r": lora.r, "layers": lora.layers, "dora": lora.dora},
-        "head": None if head is None else {"hidden": head.hidden, "layers": head.layers, "mlp": head.mlp},
+        "head": None if head is None else {k: v for k, v in asdict(head).items() if k != "dropout"},  # not of shapes
         "head_outputs": fit.head_outputs,
         "absent": fit.absent,
         "missing": _shorten(fit.missing),
@@ -110,7 +110,7 @@ def _rows_of_fit(fit: "Fit | None") -> list[Row]:
             f"LoRA r {fit.lora.r} on {'every linear layer' if fit.lora.preset == 'all' else 'the text decoder'}"
         )
     if fit.head is not None:
-        parts.append(f"LSTM head {fit.head.hidden} x {fit.head.layers} with {fit.head_outputs} outputs")
+        parts.append(f"{fit.head.describe()} with {fit.head_outputs} outputs")
     rows = [("fits" if fit.exact else "fits in part", f"model {fit.model}{''.join(f', {part}' for part in parts)}")]
     if fit.absent:
         rows.append(("  not in the file", ", ".join(fit.absent)))

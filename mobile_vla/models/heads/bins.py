@@ -6,7 +6,7 @@ of each distribution, or its likeliest value.
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mobile_vla.core.draws import FrameDraws
 from mobile_vla.core.errors import UserError
 from mobile_vla.models.heads.head import Head, HeadConfig, Target
-from mobile_vla.models.heads.layers import stack_layers
+from mobile_vla.models.heads.layers import plain_lstm, stack_layers
 
 COMMANDS = "commands"
 MOST_COMMANDS = 32  # of one component: beyond it the data are no keyboard's
@@ -34,6 +34,10 @@ class BinsConfig(HeadConfig):
     hidden, layers, dropout  of the LSTM;  mlp  hidden widths from its state to the distributions
     """
 
+    what: ClassVar[str] = (
+        "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with ReLU between "
+        "its layers to a distribution over a few values for each entry of the chunk"
+    )
     name: str = "bins"
     values: Literal["uniform", "commands"] | tuple[tuple[float, ...], ...] = "uniform"
     number: int = 31
@@ -94,6 +98,17 @@ class BinsConfig(HeadConfig):
             else f"{'/'.join(str(len(v)) for v in self.values)} values"
         )
         return f"bins head (LSTM {self.hidden} x {self.layers}) over {of}"
+
+    def plain_code(self, context_width: int, chunk: int, num_components: int) -> str:
+        decoded = "logits.softmax(-1) @ of" if self.decode == "mean" else "of[logits.argmax(-1)]"
+        return f"""{plain_lstm(context_width, self.hidden, self.layers)}\
+values = [torch.tensor(of) for of in {self.values_of(num_components)}]  # of each component
+
+
+def head(contexts):
+    logits = stack(rnn(contexts[None])[0][0, -1], "logits").unflatten(-1, ({chunk}, -1))
+    parts = zip(logits.split([len(of) for of in values], -1), values)
+    return torch.stack([{decoded} for logits, of in parts], -1)"""
 
 
 class BinsHead(Head):

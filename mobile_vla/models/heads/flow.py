@@ -7,6 +7,7 @@ bounds. A chunk is drawn as a whole: where the data go left or right, it goes le
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from mobile_vla.core.draws import FrameDraws
 from mobile_vla.models.heads.head import Head, HeadConfig, Target
-from mobile_vla.models.heads.layers import stack_layers
+from mobile_vla.models.heads.layers import plain_lstm, stack_layers
 
 FREQUENCIES = 8  # of sines and cosines that the time on the path is told by
 
@@ -29,6 +30,10 @@ class FlowConfig(HeadConfig):
     hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the network that says the velocity on the path
     """
 
+    what: ClassVar[str] = (
+        "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with ReLU between "
+        "its layers that carries noise to a chunk, step by step"
+    )
     name: str = "flow"
     steps: int = 10
     spread: float = 1.0
@@ -52,6 +57,16 @@ class FlowConfig(HeadConfig):
 
     def describe(self) -> str:
         return f"flow head (LSTM {self.hidden} x {self.layers}, {self.steps} steps)"
+
+    def plain_code(self, context_width: int, chunk: int, num_components: int) -> str:
+        return f"""{plain_lstm(context_width, self.hidden, self.layers)}\
+def head(contexts, noise=None):
+    state = rnn(contexts[None])[0][0, -1]
+    at = {self.spread} * (torch.randn({chunk * num_components}) if noise is None else noise.flatten())
+    for step in range({self.steps}):
+        angles = step / {self.steps} * torch.pi * 2.0 ** torch.arange({FREQUENCIES}) / 2
+        at = at + stack(torch.cat([at, angles.sin(), angles.cos(), state]), "velocity") / {self.steps}
+    return at.unflatten(-1, ({chunk}, {num_components}))"""
 
 
 class FlowHead(Head):

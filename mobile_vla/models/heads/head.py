@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mobile_vla.core.draws import FrameDraws
 from mobile_vla.core.losses import huber
-from mobile_vla.core.members import Chosen, Members
+from mobile_vla.core.members import UNNAMED, Chosen, Members
 
 HEADS = Members(
     place="model.head",
@@ -25,7 +25,7 @@ HEADS = Members(
         "bins": "mobile_vla.models.heads.bins:BinsConfig",
         "flow": "mobile_vla.models.heads.flow:FlowConfig",
     },
-    default="lstm",
+    default=UNNAMED["model.head.name"],
 )
 
 
@@ -38,18 +38,30 @@ class HeadConfig(Chosen):
     """
 
     members: ClassVar[Members] = HEADS
+    what: ClassVar[str] = ""  # what it computes, in half a sentence, for exported policies
     name: str
 
     def build(self, context_width: int, chunk: int, num_components: int) -> "Head":
         raise NotImplementedError
 
     def fit(self, actions: Float[np.ndarray, "n A"]) -> "HeadConfig":
-        """The settings with what the training episodes' normalised actions tell; asked once, before training."""
+        """The settings with what only the training episodes' normalised actions can tell.
+
+        Asked before a training, and when one is resumed, by when they are filled in: they stay as they are then.
+        """
         return self
 
     def describe(self) -> str:
         """A few words for tables and model cards, as in "LSTM head 512 x 4"."""
         return f"head {self.name}"
+
+    def plain_code(self, context_width: int, chunk: int, num_components: int) -> str | None:
+        """For the card of an exported policy: Python that needs torch alone, or None.
+
+        It may use `torch`, `linear` (of torch.nn.functional) and `weights`, the parameters by their name in the head;
+        it defines `head(contexts)`: contexts (frames, D) of a window -> the normalised chunk (C, A) at the last one.
+        """
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

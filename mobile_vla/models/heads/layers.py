@@ -1,4 +1,6 @@
-"""Pieces that heads are made of: linear layers in a row, and a window's contexts read together with those before."""
+"""Pieces that heads are made of: linear layers in a row, a window's contexts read together with those before; and the
+same in plain torch, for the cards of exported policies.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,3 +22,25 @@ def with_history(contexts: Float[Tensor, "S W D"], history: int) -> Float[Tensor
     """Each context behind the `history` - 1 before it in its window, oldest first; zeros where there is none."""
     padded = F.pad(contexts, (0, 0, history - 1, 0))  # (S, H - 1 + W, D)
     return padded.unfold(1, history, 1).transpose(2, 3).flatten(2)
+
+
+PLAIN_STACK = """\
+def stack(state, name):  # linear layers with ReLU between them
+    numbers = sorted(int(key.split(".")[-2]) for key in weights if key.startswith(name) and key.endswith("weight"))
+    for number in numbers:
+        state = state if number == numbers[0] else state.relu()
+        state = linear(state, *(weights[f"{name}.{number}.{part}"] for part in ("weight", "bias")))
+    return state
+
+
+"""
+
+
+def plain_lstm(context_width: int, hidden: int, layers: int) -> str:
+    """Plain code for an LSTM whose weights are `rnn.*`, and for `stack`."""
+    return f"""\
+rnn = torch.nn.LSTM({context_width}, {hidden}, {layers}, batch_first=True)
+rnn.load_state_dict({{name[4:]: weight for name, weight in weights.items() if name.startswith("rnn.")}})
+
+
+{PLAIN_STACK}"""

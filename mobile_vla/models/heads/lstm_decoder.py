@@ -5,18 +5,23 @@ Parameter names (`rnn.weight_ih_l0`, `velocities.mlp.0.weight`, ...) are those o
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mobile_vla.models.heads.head import Head, HeadConfig
-from mobile_vla.models.heads.layers import stack_layers
+from mobile_vla.models.heads.layers import plain_lstm, stack_layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMDecoderConfig(HeadConfig):
     """hidden: width of the LSTM; layers: its depth; mlp: hidden widths of the output MLP; dropout: between layers."""
 
+    what: ClassVar[str] = (
+        "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with ReLU between "
+        "its layers and tanh at the end"
+    )
     name: str = "lstm"
     hidden: int = 512
     layers: int = 4
@@ -34,6 +39,11 @@ class LSTMDecoderConfig(HeadConfig):
 
     def describe(self) -> str:
         return f"LSTM head {self.hidden} x {self.layers}"
+
+    def plain_code(self, context_width: int, chunk: int, num_components: int) -> str:
+        return f"""{plain_lstm(context_width, self.hidden, self.layers)}\
+def head(contexts):
+    return stack(rnn(contexts[None])[0][0, -1], "velocities.mlp").tanh().unflatten(-1, ({chunk}, {num_components}))"""
 
 
 class TanhMLP(nn.Module):

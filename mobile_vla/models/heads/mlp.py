@@ -4,13 +4,13 @@ In: contexts (S, W, D). Out: normalised actions (S, W, C, A).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mobile_vla.models.heads.head import Head, HeadConfig, Target
-from mobile_vla.models.heads.layers import stack_layers, with_history
+from mobile_vla.models.heads.layers import PLAIN_STACK, stack_layers, with_history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class MLPConfig(HeadConfig):
     output     `tanh` keeps actions in [-1, 1]; `linear` can reach what lies beyond narrow data.bounds
     """
 
+    what: ClassVar[str] = "an MLP with ReLU between its layers over a context and, if any, those before it"
     name: str = "mlp"
     history: int = 1
     hidden: tuple[int, ...] = (1024, 512, 256)
@@ -38,6 +39,14 @@ class MLPConfig(HeadConfig):
         read = "the frame's context" if self.history == 1 else f"{self.history} contexts"
         return f"MLP head {'-'.join(map(str, self.hidden))} over {read}"
 
+    def plain_code(self, context_width: int, chunk: int, num_components: int) -> str:
+        end = ".tanh()" if self.output == "tanh" else ""
+        return f"""{PLAIN_STACK}\
+def head(contexts):
+    before = torch.zeros({self.history - 1}, {context_width})  # where a window begins
+    state = stack(torch.cat([before, contexts])[-{self.history} :].flatten(), "trunk").relu()
+    return stack(state, "velocities"){end}.unflatten(-1, ({chunk}, {num_components}))"""
+
 
 class MLPHead(Head):
     """`trunk` makes one vector of what a position reads, `velocities` a chunk of actions of it."""
@@ -50,7 +59,7 @@ class MLPHead(Head):
         self.bounded = config.output == "tanh"
         self.objective = config.objective
         self.trunk = nn.Sequential(*stack_layers([config.history * context_width, *config.hidden]), nn.ReLU())
-        self.velocities = nn.Linear(config.hidden[-1], chunk * num_components)
+        self.velocities = nn.Sequential(nn.Linear(config.hidden[-1], chunk * num_components))
 
     def predict(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C A"]:
         assert self.history is not None
