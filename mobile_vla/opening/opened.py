@@ -88,7 +88,7 @@ class OpenedPolicy(ABC):
         return torch.device("cuda", wanted if wanted < torch.cuda.device_count() else 0)
 
     def fit_to(self: T, actions: ActionSpace, episodes: Sequence[Episode]) -> T:
-        """The same with what these episodes tell of a head that was never trained; what a file holds says all itself."""
+        """The same with what these episodes tell of a head that was never trained; a file says all itself."""
         return self
 
     def policy(self, device: torch.device | None = None) -> Policy:

@@ -19,7 +19,7 @@ def refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
     now = list_settings(_lists({"model": asdict(config.model), "data": asdict(config.data)}))
     changed = [
         f"{name} ({before.get(name)} -> {now.get(name)})"
-        for name in sorted(before.keys() | now.keys())
+        for name in sorted(before.keys() | now.keys(), key=lambda name: (not name.endswith(".name"), name))
         if find_change(TrainConfig, name) is Change.MODEL
         and (name in before or name.startswith("data.bounds."))
         and before.get(name) != now.get(name)

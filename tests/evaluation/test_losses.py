@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobile_vla.evaluation.losses import huber, masked_huber
+from mobile_vla.evaluation.losses import MeanLoss, huber, masked_huber
 
 
 def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -58,3 +58,15 @@ def test_nothing_valid_is_a_loss_of_zero():
     loss.backward()
     assert loss == 0
     assert not predicted.grad.any()
+
+
+def test_the_mean_over_batches_weighs_each_by_what_counts_in_it():
+    """However unevenly entries are spread; and each validation begins anew."""
+    predicted, target, mask = example()
+    mask[0, :, 1:] = False
+    costs, mean = huber(predicted, target, 1.0), MeanLoss()
+    for _ in range(2):
+        mean.reset()
+        for part in range(3):
+            mean.update(costs[part : part + 1], mask[part : part + 1])
+        torch.testing.assert_close(mean.compute(), masked_huber(predicted, target, mask, 1.0))
