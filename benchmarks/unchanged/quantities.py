@@ -35,8 +35,10 @@ class Quantity:
         return re.search(self.pattern, place) is not None
 
 
-# float32 has 24 bits: one rounding is 6e-8 of a number. Sums over hundreds of numbers of size 1 differ by some 1e-7,
-# whatever the size of the result: hence `atol` beside `rtol`. It is small against what any change of meaning does.
+# float32 has 24 bits: one rounding is 6e-8 of a number. Sums of many numbers differ by some roundings of the largest,
+# however small the result is: hence `atol` beside `rtol`. Each is some times what the same code gives with two threads,
+# which add in another order in every layer and at every step ("two threads: ..." below is the largest difference);
+# another seed or another factor moves the same numbers by 1e-3 and more.
 RTOL = 1e-6
 QUANTITIES = (
     Quantity(
@@ -53,10 +55,11 @@ QUANTITIES = (
         reason="of the package and what it ran on; checkouts differ",
     ),
     Quantity(
-        name="sizes of files of weights",
-        pattern=r"(inspect|train|eval|probe)\.json:(.*\.)?(checkpoint_bytes|bytes)$|manifest\.json:.*parquet\.bytes$",
+        name="sizes of some files",
+        pattern=r"(inspect|train|eval|probe)\.json:(.*\.)?(checkpoint_bytes|bytes)$|manifest\.json:.*parquet\.bytes$"
+        r"|export\.json:bytes\.(context_metadata\.json|README\.md|\.lock)$",
         rtol=inf,
-        reason="they hold settings and compressed numbers too; what they should hold is compared by itself",
+        reason="they change with a digit; what the files hold is compared by itself",
     ),
     Quantity(
         name="pictures and pages",
@@ -101,8 +104,8 @@ QUANTITIES = (
         name="numbers of comparisons",
         pattern=r"compare\.json:|compare/events",
         rtol=RTOL,
-        atol=1e-7,
-        reason="statistics in float64 of float32 vectors",
+        atol=5e-5,
+        reason="statistics in float64 of float32 vectors; two threads: 1.6e-5, of a p-value",
     ),
     Quantity(
         name="statistics of data",
@@ -116,21 +119,21 @@ QUANTITIES = (
         pattern=r"metrics\.csv:|(train|eval|probe|runs)\.json:|events\.out",
         rtol=RTOL,
         atol=1e-6,
-        reason="means in float32; effects are quotients of two of them",
+        reason="means in float32; effects are quotients of two of them; two threads: 1e-6 of a number",
     ),
     Quantity(
         name="optimizer",
         pattern=r"\.ckpt:optimizer_states.*\.exp_avg",
         rtol=RTOL,
         atol=1e-7,
-        reason="running means of gradients, sums in float32",
+        reason="running means of gradients, sums in float32; two threads: 2e-9",
     ),
     Quantity(
         name="weights",
         pattern=r"\.ckpt:(state_dict|optimizer_states)|\.safetensors:|\.(ckpt|safetensors)$",
         rtol=RTOL,
         atol=1e-6,
-        reason="by name and shape; each step adds a quotient of sums in float32",
+        reason="by name and shape; each step adds a quotient of sums in float32; two threads: 3e-7",
     ),
     Quantity(
         name="checkpoints: all but weights",
@@ -143,8 +146,8 @@ QUANTITIES = (
         name="vectors and predictions",
         pattern=r"\.npy(:|$)|rows\.parquet:predicted|features/|context_metadata\.json:.*\.predicted",
         rtol=RTOL,
-        atol=1e-5,
-        reason="outputs of layers in float32; entries are of size 1 to 10, sums of hundreds of them",
+        atol=1e-4,
+        reason="outputs of layers in float32, entries of size 1 to 50; two threads: 4e-5",
     ),
     Quantity(
         name="stores: rows, plan, labels",
@@ -154,15 +157,16 @@ QUANTITIES = (
     Quantity(
         name="doctor",
         pattern=r"doctor\.json",
-        rtol=RTOL,
-        atol=1e-6,
-        reason="differences between outputs of size 1 in float32",
+        rtol=5e-6,
+        atol=1e-5,
+        reason="the largest outputs, and differences between outputs, in float32; two threads: 7e-5 of 50",
     ),
     Quantity(
         name="inspect, import, export",
         pattern=r"(inspect|import|export|head)\.json|^(export|imported|acted)/",
         rtol=RTOL,
-        reason="names, counts, tokenizers; what the Python API says of a policy",
+        atol=1e-6,
+        reason="names, counts, tokenizers, the Python API; how far weights moved (two threads: 2e-7)",
     ),
     Quantity(name="everything else", pattern=r"", reason="not foreseen, so bit by bit"),
 )
