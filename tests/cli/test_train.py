@@ -184,7 +184,7 @@ def test_config_yaml_is_resolved_with_absolute_paths(trained: Path, episodes: Pa
         (["callbacks.checkpoint.save_top_k=-2"], "at least -1"),
         (["model.prompt={foo} {instruction}"], "no other braces"),
         (["optimization.betas=[1.5,2]"], "lie in .0, 1"),
-        (["model.architecture.text_config.attention_heads=3"], "no Kosmos-2 architecture"),
+        (["model.architecture.text_config.attention_heads=3"], "no architecture of Kosmos-2"),
         (["data.split.by=[directoin]"], "did you mean 'direction'"),
     ],
 )

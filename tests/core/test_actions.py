@@ -22,12 +22,12 @@ def test_any_distinct_components_in_any_order(components):
     [
         (("linear_z",), r"unknown action component 'linear_z'; expected names out of \['linear_x'"),
         (("linear_x", "linear_x"), r"distinct names expected, got \['linear_x', 'linear_x'\]"),
-        ((), r"one to three distinct names expected, got \[\]"),
+        ((), r"one to 3 distinct names expected, got \[\]"),
     ],
 )
 def test_wrong_components_are_told(components, message):
     with pytest.raises(UserError, match=message):
-        check_components(components)
+        check_components(components, COMPONENTS)
 
 
 def test_low_and_high_become_minus_one_and_one():

@@ -25,6 +25,7 @@ from mobile_vla.data.examination import content_key
 from mobile_vla.data.splits import SplitConfig, make_split
 from mobile_vla.doctor.case import Case
 from mobile_vla.models.backbones.tokenizer import Prompter, offline_tokenizer
+from mobile_vla.opening.configuration import Configuration
 from mobile_vla.settings.typed import build
 from mobile_vla.sources.hdf5.source import Hdf5Source
 from mobile_vla.sources.memory import MemorySource
@@ -316,7 +317,7 @@ class TestUse:
 
     def test_doctor_reads_the_same(self, make):
         config = replace(make_config("unused"), data=make(pack=False))
-        recorded = Case.untrained(config, with_data=True).recorded
+        recorded = Case.of(Configuration.open(config), with_data=True).recorded
         assert len(recorded.episodes) == NUM
         ids = dict.fromkeys(id.episode for id in recorded.batch.pair_id)
         first = RECORDED[0][next(iter(ids))][0]
@@ -384,8 +385,8 @@ class TestNamesOfSources:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"name": "hdf6"}, "data.source.name=hdf6: no such member: did you mean 'hdf5'"),
-            ({"name": "tests.sources:Nothing"}, "data.source.name=tests.sources:Nothing: .*no attribute 'Nothing'"),
+            ({"name": "hdf6"}, "data.source.name='hdf6': no such member: did you mean 'hdf5'"),
+            ({"name": "tests.sources:Nothing"}, "data.source.name='tests.sources:Nothing': .*no attribute 'Nothing'"),
             ({"name": f"{__name__}:ShelfReader"}, "expected a subclass of mobile_vla.sources.source.EpisodeSource"),
             ({"name": f"{__name__}:ShelfSource", "colour": 1}, "unknown setting 'data.source.colour'"),
             ({"name": "synthetic", "episodes": 0}, "data.source.episodes: a whole number of at least 1 expected"),
