@@ -56,14 +56,14 @@ class Counts:
 
 def count(episodes: Sequence[Episode]) -> Counts:
     """All counts of at least one episode."""
-    files = {file for episode in episodes if (file := episode.reader.file()) is not None}
+    files = dict.fromkeys(file for episode in episodes if (file := episode.reader.file()) is not None)
     return Counts(
         labels={name: count_values(episode.label(name) for episode in episodes) for name in label_names(episodes)},
         instructions=dict(Counter(episode.instruction for episode in episodes).most_common()),
         instruction_sources=count_sources(episodes),
         lengths=Spread.of(episode.num_frames for episode in episodes),
         num_of_length=dict(sorted(Counter(episode.num_frames for episode in episodes).items())),
-        bytes=Spread.of(file.stat().st_size for file in sorted(files)) if files else None,
+        bytes=Spread.of(file.stat().st_size for file in files) if files else None,
         resolutions=count_values(f"{episode.resolution[1]}x{episode.resolution[0]}" for episode in episodes),
         encodings=count_values(episode.encoding for episode in episodes),
         layouts=count_values(episode.layout for episode in episodes),

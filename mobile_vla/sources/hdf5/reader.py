@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -92,17 +91,17 @@ class OpenFile(OpenEpisode):
         self.layout = layout
         self.num_frames = num_frames
 
-    @cached_property
-    def dataset(self) -> h5py.Dataset:
+    def _dataset(self) -> h5py.Dataset:
+        # Not kept: HDF5 looks through all objects that are open, in whatever file, whenever one is closed.
         with reading():
             return frames_of(self.file, self.layout, self.num_frames)
 
     def block(self) -> int:
-        return block_length(self.dataset)
+        return block_length(self._dataset())
 
     def actions(self) -> Float[np.ndarray, "N A"]:
         with reading():
             return read_actions(self.file, self.layout)
 
     def frames(self, low: int, high: int) -> list[Frame]:
-        return read_frames(self.dataset, low, high)
+        return read_frames(self._dataset(), low, high)
