@@ -5,6 +5,7 @@ In: a run, a checkpoint of ours or from elsewhere, or the settings of a model; w
 the exit code is 0.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mobile_vla.jobs.command import Command, Context, Job, Report
 if TYPE_CHECKING:
     from mobile_vla.doctor.case import Case
     from mobile_vla.doctor.examination import Examined
+    from mobile_vla.doctor.finding import Finding
     from mobile_vla.opening.foreign_policy import ForeignConfig
 
 WIRING = "inputs are replaced by random ones, unlike any data: this tests wiring; how much is used, eval measures"
@@ -104,21 +106,19 @@ def _with_root(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _report(case: "Case", found: "Examined") -> Report:
     numbers = found.to_plain()
-    errors = sum(finding.severity == "error" for finding in found.findings)
+    counts = Counter(finding.severity for finding in found.findings)
+    errors, warnings = counts["error"], counts["warning"]
     payload = {
         **case.about,
         "layout": case.policy.backbone.layout.name,
         "trained": case.trained,
         "new": sorted(case.new),
         "data": None if case.recorded is None else case.config.data.places(),
-        "counts": {"error": errors, "warning": len(found.findings) - errors},
+        "counts": {"error": errors, "warning": warnings},
         **numbers,
         "notes": list(case.notes),
     }
-    rows: list[tuple[str, str]] = [
-        (finding.severity, f"{finding.name}: {finding.what}. That means: {finding.means}. Remedy: {finding.remedy}.")
-        for finding in found.findings
-    ]
+    rows: list[tuple[str, str]] = [(finding.severity, _tell(finding)) for finding in found.findings]
     size = found.whole.size
     rows += [
         (
@@ -132,8 +132,14 @@ def _report(case: "Case", found: "Examined") -> Report:
     ]
     rows += [(name, f"{one['value']}  ({one['from']})") for name, one in case.about.get("settings", {}).items()]
     rows += [("note", note) for note in (*case.notes, WIRING)]
-    rows.append(("findings", f"{errors} errors, {len(found.findings) - errors} warnings" if found.findings else "none"))
+    rows.append(("findings", f"{errors} errors, {warnings} warnings" if errors + warnings else "none"))
     return Report(payload=payload, table=rows)
+
+
+def _tell(finding: "Finding") -> str:
+    if finding.severity == "passed":
+        return f"{finding.name}: {finding.what}"
+    return f"{finding.name}: {finding.what}. That means: {finding.means}. Remedy: {finding.remedy}."
 
 
 COMMAND = Command(
@@ -146,6 +152,7 @@ COMMAND = Command(
         "mobile-vla doctor path=epoch=9.ckpt model.layout=legacy model.preprocessing=unit "
         "data.components=[linear_x,linear_y]",
         "mobile-vla doctor model=tiny",
+        "mobile-vla doctor model=kosmos2 model.weights=~/kosmos-2-patch14-224",
         "mobile-vla doctor model=kosmos2 model.layout=legacy data.root=episodes",
     ),
     prepare=prepare,

@@ -19,8 +19,10 @@ from mobile_vla.data.dataset import DataConfig, find_episodes, fit_actions
 from mobile_vla.data.frames import PackedFrames, RecordedFrames
 from mobile_vla.data.requests import WindowRequest
 from mobile_vla.models.backbones.loading import Source
+from mobile_vla.models.backbones.model_config import RANDOM
 from mobile_vla.models.backbones.tokenizer import Prompter
 from mobile_vla.models.policy import Policy
+from mobile_vla.opening.configuration import Configuration
 from mobile_vla.opening.opened import OpenedPolicy
 from mobile_vla.sources.reader import read_frames
 from mobile_vla.sources.schema import BrokenEpisode, Episode
@@ -44,6 +46,7 @@ class Recorded:
 class Case:
     """actions   None where no data and no checkpoint say what an action is
     state        the trained weights as the checkpoint holds them; None for a model that was never trained
+    first_time   whether these are pretrained weights that nothing was trained on yet
     new          trained parts that a file from elsewhere lacked: they are as a training begins
     about        where it comes from, in plain values;  notes  what could not be looked at
     """
@@ -58,6 +61,7 @@ class Case:
     about: Mapping[str, Any]
     new: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    first_time: bool = False
 
     @property
     def trained(self) -> bool:
@@ -98,6 +102,7 @@ class Case:
             about=about if settings is None else {**about, "settings": settings},
             new=new,
             notes=tuple(notes),
+            first_time=isinstance(opened, Configuration) and config.model.weights != RANDOM,
         )
 
 

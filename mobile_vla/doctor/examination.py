@@ -6,7 +6,7 @@ model, a fraction of one on a tiny one.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.adapters import judge_adapters, judge_loaded, judge_parts
 from mobile_vla.doctor.bounds import judge_bounds, judge_padding
 from mobile_vla.doctor.case import Case
-from mobile_vla.doctor.finding import Finding
+from mobile_vla.doctor.finding import Finding, Severity
 from mobile_vla.doctor.gradients import find_gradients, judge_gradients, summarize
+from mobile_vla.doctor.machine import judge_machine
 from mobile_vla.doctor.numerics import HALF, judge_contexts, judge_overflow, judge_rounding, watch_layers
 from mobile_vla.doctor.reading import judge_reading
+from mobile_vla.doctor.real_weights import judge_real_weights
 from mobile_vla.doctor.sample import Sample
 from mobile_vla.doctor.sensitivity import (
     Sensitivity,
@@ -32,6 +34,7 @@ from mobile_vla.doctor.windows import WindowMap, judge_windows, map_windows
 from mobile_vla.doctor.wiring import judge_single, judge_whole
 from mobile_vla.models.policy import Policy
 
+SEVERITIES = get_args(Severity)
 FEW = 2  # pairs, where a backward pass or a start of training must be cheap
 Progress = Callable[[str, int, int], None]  # what, done, of
 
@@ -75,11 +78,12 @@ class Examined:
 
 def examine(case: Case, progress: Progress | None = None) -> Examined:
     """Measure and judge; the policy is as it was afterwards."""
-    steps = iter(range(1, 7))
+    total = 7 if case.first_time else 6
+    steps = iter(range(1, total + 1))
 
     def tell() -> None:
         if progress is not None:
-            progress("examining", next(steps), 6)
+            progress("examining", next(steps), total)
 
     policy, window = case.policy, case.config.data.window
     batch = None if case.recorded is None else case.recorded.batch
@@ -115,7 +119,10 @@ def examine(case: Case, progress: Progress | None = None) -> Examined:
     tell()
     findings += _judge_data(case, sample) + numeric
     tell()
-    findings.sort(key=lambda finding: finding.severity != "error")
+    if case.first_time:
+        findings += judge_real_weights(case.source) + judge_machine(case)
+        tell()
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Examined(
         findings=tuple(findings),
         sequence=sequence,

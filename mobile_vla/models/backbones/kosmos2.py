@@ -6,8 +6,8 @@ them it is.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,7 @@ from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextTransformer
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.models.backbones import decoder
 from mobile_vla.models.backbones.activation import use_quick_gelu
-from mobile_vla.models.backbones.anatomy import Anatomy, ImageGrid
+from mobile_vla.models.backbones.anatomy import Anatomy, ImageGrid, Part
 from mobile_vla.models.backbones.backbone import Backbone, attend_eagerly
 from mobile_vla.models.backbones.few_queries import use_few_queries
 from mobile_vla.models.backbones.layouts import Layout, attention_mask
@@ -69,6 +69,7 @@ class Kosmos2ModelConfig(TransformersModelConfig):
         image_code="model.get_image_features(pixels).pooler_output",
     )
     title: ClassVar[str] = family.title
+    published: ClassVar[dict[Part, int]] = {"vision": 303_179_776, "projection": 19_015_680, "text": 1_342_289_920}
 
     name: str = "kosmos2"
     prompt: str = "<grounding>An image of a robot {instruction}"
@@ -90,6 +91,14 @@ class Kosmos2ModelConfig(TransformersModelConfig):
 
     def default_preprocessing(self, architecture: Kosmos2Config) -> Preprocessing:
         return Preprocessing(size=int(architecture.vision_config.image_size))
+
+    def as_processor_writes(self) -> "Kosmos2ModelConfig":
+        return replace(self, layout="kosmos2")
+
+    def open_reference(self, architecture: Kosmos2Config) -> Any:
+        from mobile_vla.models.backbones.kosmos2_reference import Kosmos2Reference
+
+        return Kosmos2Reference(self.weights, LAYOUTS["kosmos2"])
 
     def wrap(self, model: nn.Module, special_ids: Mapping[str, int]) -> "Kosmos2Backbone":
         return Kosmos2Backbone(self, model, special_ids)

@@ -54,7 +54,7 @@ def open_source(config: ModelConfig) -> Source:
         config=config,
         architecture=architecture,
         tokenizer=tokenizer,
-        special_ids=_find_special_ids(tokenizer, config.find_layout()),
+        special_ids=find_special_ids(tokenizer, config.find_layout()),
         preprocessing=own if chosen is None else Preprocessing.named(chosen, own.size),
         weights_preprocessing=own,
         sketch=sketch,
@@ -81,7 +81,7 @@ def load_model(source: Source) -> nn.Module:
         return config.create(source.architecture).eval()
 
 
-def _find_special_ids(tokenizer: PreTrainedTokenizerBase, layout: Layout) -> dict[str, int]:
+def find_special_ids(tokenizer: PreTrainedTokenizerBase, layout: Layout) -> dict[str, int]:
     """Token id of each special token that the layout writes; `UserError` where the tokenizer lacks one."""
     ids: Mapping[str, int | None] = {name: tokenizer.convert_tokens_to_ids(name) for name in layout.special_tokens}
     lacking = [name for name, id in ids.items() if id is None or id == tokenizer.unk_token_id]

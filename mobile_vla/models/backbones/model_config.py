@@ -18,7 +18,7 @@ from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.members import Chosen, Members
 from mobile_vla.core.preprocessing import Preprocessing, PreprocessingName
-from mobile_vla.models.backbones.anatomy import Anatomy
+from mobile_vla.models.backbones.anatomy import Anatomy, Part
 from mobile_vla.models.backbones.layouts import Layout
 from mobile_vla.models.backbones.lora import AdapterConfig
 from mobile_vla.models.backbones.tokenizer import offline_tokenizer
@@ -53,6 +53,7 @@ class ModelConfig(Chosen):
     members: ClassVar[Members] = BACKBONES
     anatomy: ClassVar[Anatomy]
     title: ClassVar[str] = "a backbone of your own"  # in messages
+    published: ClassVar[dict[Part, int]] = {}  # parameters of each part, of the weights that the family is known by
     saves_folder: ClassVar[bool] = False  # whether `model.weights=<folder>` takes what `write_architecture` has written
 
     name: str = BACKBONES.default
@@ -121,6 +122,14 @@ class ModelConfig(Chosen):
 
     def write_architecture(self, architecture: Any, folder: Path) -> None:
         """What a folder must hold beside weights, tokenizer and preprocessing to be taken as `model.weights`."""
+
+    def as_processor_writes(self) -> "ModelConfig":
+        """The same with the sequence that the family's own processor writes, where there is a choice."""
+        return self
+
+    def open_reference(self, architecture: Any) -> Any:
+        """A `Reference`: another's reading of the same weights. None where there is nobody to compare with."""
+        return None
 
     def find_recipe(self, architecture: Any) -> tuple[str, str] | None:
         """For a model card: its class in transformers, and code that makes image tokens (1, L, D) of `pixels`."""

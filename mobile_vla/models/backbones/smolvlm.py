@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import Idefics3Config, Idefics3Model, SmolVLMConfig, SmolVLMModel
 
 from mobile_vla.core.preprocessing import Preprocessing
-from mobile_vla.models.backbones.anatomy import Anatomy
+from mobile_vla.models.backbones.anatomy import Anatomy, Part
 from mobile_vla.models.backbones.backbone import Backbone, attend_eagerly
 from mobile_vla.models.backbones.layouts import Layout, attention_mask
 from mobile_vla.models.backbones.prefix import Prefix, Recording
@@ -84,6 +84,7 @@ class SmolVLMModelConfig(TransformersModelConfig):
         },
     )
     title: ClassVar[str] = family.title
+    published: ClassVar[dict[Part, int]] = {"vision": 86_433_024, "projection": 7_077_888, "text": 134_588_736}
 
     name: str = "smolvlm"
     prompt: str = "{instruction}<end_of_utterance>\nAssistant:"
@@ -97,6 +98,11 @@ class SmolVLMModelConfig(TransformersModelConfig):
 
     def default_preprocessing(self, architecture: Any) -> Preprocessing:
         return Preprocessing(size=int(architecture.vision_config.image_size), mean=HALF, std=HALF)
+
+    def open_reference(self, architecture: Any) -> Any:
+        from mobile_vla.models.backbones.smolvlm_reference import SmolVLMReference
+
+        return SmolVLMReference(self.weights, CHAT, architecture.model_type, type(self).prompt)
 
     def wrap(self, model: nn.Module, special_ids: Mapping[str, int]) -> "SmolVLMBackbone":
         return SmolVLMBackbone(self, model, special_ids)
