@@ -1,5 +1,7 @@
 """Where the data go left or right, it goes left or right; and its objective is that of the literature."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -69,6 +71,25 @@ def test_a_constant_velocity_is_followed_to_its_end():
             actions = head.actions(head(torch.randn(5, 1, 4)), frames(5))
         expected = 0.5 * frames(5).normal(3, 2, seed=4) + torch.arange(6.0).view(3, 2)
         torch.testing.assert_close(actions, expected)
+
+
+def test_time_runs_from_the_noise_to_the_chunk():
+    """In both: a velocity that is the time itself. Euler begins at 0 and ends a step before 1; learnt is noise at 0."""
+    head = FlowConfig(**SMALL, steps=4).build(4, 3, 2).eval()
+    seen = []
+
+    def velocity(at: torch.Tensor, time: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        seen.append((at, time))
+        return time.expand_as(at)
+
+    with mock.patch.object(head, "_velocity", velocity):
+        actions = head.actions(head(torch.randn(5, 1, 4)), frames(5))
+        expected = frames(5).normal(3, 2, seed=0) + (0 + 1 / 4 + 2 / 4 + 3 / 4) / 4
+        torch.testing.assert_close(actions, expected)
+        chunks = torch.full((5, 1, 3, 2), 100.0)
+        head.losses(head(torch.randn(5, 1, 4)), make_target(chunks, frames(5)))
+    at, time = seen[-1]
+    torch.testing.assert_close(at / 100, time.expand_as(at), atol=0.06, rtol=0)
 
 
 def test_what_is_not_known_holds_the_last_known_action():
