@@ -2,7 +2,7 @@
 
 A context is the same in every window, but the head's state and the predicted chunk depend on the frames before. A row
 takes them where closed-loop inference takes them, where the frame has its longest history: at the last position of the
-window that ends with it, or, near the episode's begin, in the window that starts with the episode. The LSTM is causal,
+window that ends with it, or, near the episode's begin, in the window that starts with the episode. Heads are causal,
 so what follows in that window does not matter.
 """
 

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.models.heads.bins import BinsConfig
 from mobile_vla.training.callbacks.epoch_loss import NAME
 from mobile_vla.training.callbacks.guard import GuardConfig
 from tests.training.comparing import compare, differences, read_scalars
@@ -115,3 +116,12 @@ def test_the_limit_is_a_setting(episode_files, tmp_path):
         train(tmp_path / "run", make_config(episode_files, guard={"max_loss": 0.01}))
     with pytest.raises(ValueError, match=r"^max_loss must be positive"):
         GuardConfig(max_loss=0.0)
+
+
+def test_it_looks_at_what_the_head_minimises(episode_files, tmp_path):
+    """A fresh classification over 31 values costs log(31) = 3.4, while no Huber loss here exceeds 2."""
+    config = make_config(
+        episode_files, model={"head": BinsConfig(hidden=8, layers=1, mlp=(8,))}, guard={"max_loss": 2.5}
+    )
+    with pytest.raises(UserError, match=r"step 0 \(epoch 0\): the loss is 3\.\d+, of the episodes"):
+        train(tmp_path / "run", config)
