@@ -31,7 +31,7 @@ MAY_IMPORT = {  # which rooms a room may import, besides itself and core
         "settings",
     },
     "survey": {"data", "sources"},
-    "doctor": {"opening", "training", "evaluation", "models", "taps", "data", "sources"},
+    "doctor": {"checkpoints", "opening", "training", "evaluation", "models", "taps", "data", "sources"},
     "settings": set(),
     "jobs": {"settings"},
     "api": {
