@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.unchanged", description=__doc__)
     parser.add_argument("--before", default=BEFORE, help=f"the earlier commit ({BEFORE})")
     parser.add_argument("--out", type=Path, help="a folder that keeps everything")
-    parser.add_argument(
-        "--accept", nargs="+", default=[], choices=[one.name for one in QUANTITIES], help="may differ on purpose"
-    )
+    names = [one.name for one in QUANTITIES]
+    accept = "quantities that differ on purpose: their differences are shown and are no failure"
+    parser.add_argument("--accept", nargs="+", default=[], choices=names, metavar="QUANTITY", help=accept)
     asked = parser.parse_args(arguments)
     words = ["git", "-C", str(CHECKOUT), "rev-parse", "--verify", "--quiet", f"{asked.before}^{{commit}}"]
     commit = subprocess.run(words, capture_output=True, text=True).stdout.strip()

@@ -75,7 +75,7 @@ def _pair(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def format_table(lines: Sequence[Line]) -> str:
-    rows = [("quantity", "compared", "largest difference", "allowed", "")]
+    rows: list[tuple[str, ...]] = [("quantity", "compared", "largest difference", "allowed", "")]
     for line in lines:
         quantity = line.quantity
         bits = quantity.rtol == quantity.atol == 0
