@@ -1,8 +1,8 @@
-"""Random numbers that belong to frames: the same for a frame in whatever batch, window, variant or order it comes.
+"""Random numbers that belong to frames: a frame gets the same numbers in every batch, window, variant and order.
 
-In: which frames a batch's contexts are of. Out: numbers for every window position, a pure function of (seed, episode,
-frame). A head that draws noise draws it here, so that step by step equals batched, a resumed run equals an undisturbed
-one, and a frame with another instruction or image differs from the frame as recorded by that input alone.
+In: the frames that a batch's contexts belong to. Out: numbers for every window position, a pure function of (seed,
+episode, frame). Heads that need noise draw it here. Closed-loop inference then equals batched inference, and when an
+intervention replaces the instruction or the image of a frame, nothing else changes.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ UNKNOWN = PairId("", 0, "")
 
 
 class FrameDraws:
-    """Of the contexts that windows index into. Nothing is drawn before it is asked for."""
+    """Numbers for the contexts that windows index into, drawn when they are asked for."""
 
     def __init__(self, ids: Sequence[PairId], windows: Int[Tensor, "S W"]):
         self.ids = ids
@@ -30,7 +30,7 @@ class FrameDraws:
 
     @classmethod
     def unknown(cls, contexts: Float[Tensor, "S W D"]) -> "FrameDraws":
-        """For contexts that are of no frame: the same numbers at every position."""
+        """For contexts that belong to no frame: the same numbers at every position."""
         return cls((UNKNOWN,), torch.zeros(contexts.shape[:2], dtype=torch.int64, device=contexts.device))
 
     def normal(self, *shape: int, seed: int) -> Float[Tensor, "S W ..."]:
@@ -42,12 +42,12 @@ class FrameDraws:
         return self._lay_out([torch.rand(shape, generator=own) for own in _generators("uniform", seed, self.ids)])
 
     def _lay_out(self, rows: list[Tensor]) -> Tensor:
-        # Drawn on the CPU whatever the device, and the copy is not waited for.
+        # Drawn on the CPU, so that every device gets the same numbers; the copy does not block.
         return torch.stack(rows).to(self.windows.device, non_blocking=True)[self.windows.clamp(min=0)]
 
 
 def _generators(kind: str, seed: int, ids: Sequence[PairId]):
-    """One generator, for each frame anew at a place of its own."""
+    """One generator, seeded anew for each frame."""
     generator = torch.Generator()
     for id in ids:
         name = f"{kind}\0{seed}\0{id.episode}\0{id.frame}".encode("utf-8", "surrogateescape")

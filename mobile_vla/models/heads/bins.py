@@ -20,18 +20,18 @@ from mobile_vla.models.heads.head import Head, HeadConfig, Target
 from mobile_vla.models.heads.layers import plain_lstm, stack_layers
 
 COMMANDS = "commands"
-MOST_COMMANDS = 32  # of one component: beyond it the data are no keyboard's
-DIGITS = 4  # normalised: commands that differ by less are one, which velocities in float32 do
+MOST_COMMANDS = 32  # of one component: data with more do not come from a keyboard
+DIGITS = 4  # of normalised commands: those that differ by less are one, as after rounding to float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class BinsConfig(HeadConfig):
-    """values   `uniform`: evenly over [-1, 1], with the middle of the range and both ends among them; `commands`: those
-             that the training episodes hold, for keyboards; or of each component its own list, ascending, normalised
-    number   how many, where they are uniform
-    decode   `mean` of the distribution: the least squared error, where it is undecided in between; `mode`: the
-             likeliest value, which is a command that exists, and never between left and right
-    hidden, layers, dropout  of the LSTM;  mlp  hidden widths from its state to the distributions
+    """values   `uniform`: evenly spaced over [-1, 1], both ends included; `commands`: those that occur in the training
+             episodes, for keyboards; or a list for each component, ascending, in normalised units
+    number   how many uniform values
+    decode   `mean` of the distribution: the least squared error, but between left and right when it is undecided;
+             `mode`: the likeliest value, which is always a command that exists
+    hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the layers from its state to the distributions
     """
 
     what: ClassVar[str] = (
@@ -60,7 +60,7 @@ class BinsConfig(HeadConfig):
                     raise ValueError(f"model.head.values: at least two for each component, ascending, got {values}")
 
     def fit(self, actions: Float[np.ndarray, "n A"]) -> "BinsConfig":
-        """With the commands of the data, where they are to be the values; `UserError` where these are too many."""
+        """Replace `commands` by the commands that occur; `UserError` if they are too many for a keyboard."""
         if self.values != COMMANDS:
             return self
         found = [np.unique(np.round(np.asarray(actions[:, a], np.float64), DIGITS)) for a in range(actions.shape[1])]
@@ -73,7 +73,7 @@ class BinsConfig(HeadConfig):
         return replace(self, values=tuple(tuple(values.tolist()) for values in found))
 
     def values_of(self, num_components: int) -> list[list[float]]:
-        """Of each component; `UserError` where they are still to be found in data, or are of other components."""
+        """The values of each component; `UserError` if they are not known yet, or not one list for each component."""
         if self.values == "uniform":
             return [np.linspace(-1, 1, self.number).tolist()] * num_components
         if isinstance(self.values, str):
@@ -112,7 +112,7 @@ def head(contexts):
 
 
 class BinsHead(Head):
-    """Its prediction is (S, W, C, K): for each step of the chunk the logits of all components, one behind the other."""
+    """Its prediction is (S, W, C, K): for each step of the chunk the logits of all components, concatenated."""
 
     state = "rnn"
 
@@ -124,7 +124,7 @@ class BinsHead(Head):
         self.bounded = all(abs(value) <= 1 for of in values for value in of)
         self.rnn = nn.LSTM(context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout)
         self.logits = nn.Sequential(*stack_layers([config.hidden, *config.mlp, chunk * sum(self.sizes)]))
-        # Not stored with the weights: the settings say them.
+        # Not stored with the weights: they are part of the settings.
         self.register_buffer("values", torch.tensor([value for of in values for value in of]), persistent=False)
         self.values: Tensor
 

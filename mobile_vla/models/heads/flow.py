@@ -1,8 +1,8 @@
-"""A head that draws: it learns to carry noise to chunks of actions, and puts out the one that a frame's noise leads to.
-Conditional flow matching on straight paths (Lipman et al. 2023; Liu et al. 2023).
+"""A generative head: it learns a flow from noise to chunks of actions, and returns the chunk that a frame's noise leads
+to. Conditional flow matching on straight paths (Lipman et al. 2023; Liu et al. 2023).
 
 In: contexts (S, W, D), read by an LSTM as the default head reads them. Out: normalised actions (S, W, C, A), without
-bounds. A chunk is drawn as a whole: where the data go left or right, it goes left or right, and never in between.
+bounds. A chunk is drawn as a whole: where the data go left or right, it goes left or right and not in between.
 """
 
 import math
@@ -17,17 +17,17 @@ from mobile_vla.core.draws import FrameDraws
 from mobile_vla.models.heads.head import Head, HeadConfig, Target
 from mobile_vla.models.heads.layers import plain_lstm, stack_layers
 
-FREQUENCIES = 8  # of sines and cosines that the time on the path is told by
+FREQUENCIES = 8  # of the sines and cosines that encode the time on the path
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(HeadConfig):
     """steps    Euler steps from noise to actions
-    spread   standard deviation of the noise that these begin with: 1 as in training, so that chunks vary as the data
-             do; less stays nearer to the middle of what may be done; 0 is the same for every frame
-    samples  points on paths that each position learns from at a step
-    seed     of the noise, which is the same for a frame whenever it is seen
-    hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the network that says the velocity on the path
+    spread   standard deviation of the initial noise: 1 as in training, so that chunks vary as much as the data do; less
+             stays nearer to their middle; 0 uses no noise
+    samples  points on paths that each position learns from in a training step
+    seed     of the noise, which is the same whenever a frame is seen
+    hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the network that computes the velocity on the path
     """
 
     what: ClassVar[str] = (
@@ -92,9 +92,9 @@ class FlowHead(Head):
         return at.unflatten(-1, shape)
 
     def losses(self, prediction: Float[Tensor, "S W H"], target: Target) -> Float[Tensor, "S W C A"]:
-        """Squared error of the velocity, the mean over points on the paths from noise to the recorded chunk.
+        """Squared error of the velocity, averaged over points on the paths from noise to the recorded chunk.
 
-        In evaluation the points of a frame are always the same, so that the numbers of two epochs can be compared.
+        In evaluation mode each frame always has the same points, so that epochs can be compared.
         """
         begins, time = self._draw(target)  # (S, W, N, C * A), (S, W, N, 1)
         ends = fill_masked(target.chunks, target.mask).flatten(2).unsqueeze(2)
@@ -109,7 +109,7 @@ class FlowHead(Head):
             begins = torch.randn(*chunks.shape[:2], number, *chunks.shape[2:], device=chunks.device)
             time = torch.rand(*begins.shape[:3], 1, device=chunks.device)
         else:
-            seed = self.config.seed + 1  # other noise than the chunks begin with
+            seed = self.config.seed + 1  # not the noise that `actions` starts from
             begins = target.draws.normal(number, *chunks.shape[2:], seed=seed)
             time = target.draws.uniform(number, 1, seed=seed)
         return begins.flatten(3), time
@@ -120,8 +120,11 @@ class FlowHead(Head):
 
 
 def fill_masked(chunks: Float[Tensor, "S W C A"], mask: Bool[Tensor, "S W C"]) -> Float[Tensor, "S W C A"]:
-    """What is not known takes the last known action before it in its chunk, else 0: what a path leads to there is not
-    learnt, but is part of what the velocity is computed from, and should look as it will when driving."""
+    """Masked entries take the last valid action before them in their chunk, else 0.
+
+    They do not count in the loss, but the velocity is computed from the whole chunk: they should look as they do when
+    driving.
+    """
     step = torch.arange(chunks.shape[2], device=chunks.device)
     last = torch.where(mask, step, -1).cummax(2).values  # (S, W, C)
     held = torch.where(mask.unsqueeze(-1), chunks, 0).gather(2, last.clamp(min=0).unsqueeze(-1).expand_as(chunks))

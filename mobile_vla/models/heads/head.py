@@ -33,21 +33,22 @@ HEADS = Members(
 class HeadConfig(Chosen):
     """name: which head the settings are of; every member gives it a default, its own name.
 
-    Whatever a head needs to be built again stands here, in plain values: checkpoints and exports hold the settings and
-    the trained weights, and nothing else.
+    Everything that is needed to build the head again is a field here, in plain values: checkpoints and exports hold the
+    settings and the trained weights, and nothing else.
     """
 
     members: ClassVar[Members] = HEADS
-    what: ClassVar[str] = ""  # what it computes, in half a sentence, for exported policies
+    what: ClassVar[str] = ""  # what the head computes, in half a sentence, for the files of an exported policy
     name: str
 
     def build(self, context_width: int, chunk: int, num_components: int) -> "Head":
         raise NotImplementedError
 
     def fit(self, actions: Float[np.ndarray, "n A"]) -> "HeadConfig":
-        """The settings with what only the training episodes' normalised actions can tell.
+        """Complete the settings that depend on the training episodes' normalised actions.
 
-        Asked before a training, and when one is resumed, by when they are filled in: they stay as they are then.
+        Called before training, and again when a run is resumed: settings that are already filled in must stay as they
+        are.
         """
         return self
 
@@ -78,16 +79,16 @@ class Target:
 
 
 class Head(nn.Module):
-    """Window of contexts -> a prediction of its own kind, which it makes actions of, and can say the cost of.
+    """Maps windows of contexts to a prediction, which may be anything; a prediction to actions; and to losses.
 
-    The chunk at a position depends on the contexts up to that position of its own window, and on no other: padding at
-    the tail reaches nothing before it, and closed-loop inference gives what a batch gives. All that is learnt lies in
-    parameters. Heads run in float32 whatever the backbone's precision.
+    The chunk at a position depends on the contexts up to that position of its own window and on nothing else, so that
+    padding at the tail changes nothing before it, and closed-loop inference equals batched inference. Everything that
+    is learnt is a parameter. Heads run in float32, whatever the precision of the backbone.
 
     chunk, num_components  C and A
-    history  contexts that a chunk reads: its own and those before it; None: all of the window up to its own
+    history  number of contexts that a chunk depends on, its own included; None: all of the window up to its own
     bounded  whether actions always lie in [-1, 1]
-    state    path, within the head, of the module whose output is one vector for each position: the tap `head_state`
+    state    name of the submodule whose output, one vector for each position, is the tap point `head_state`
     """
 
     history: int | None = None
@@ -105,17 +106,18 @@ class Head(nn.Module):
             return self.predict(contexts.float())
 
     def predict(self, contexts: Float[Tensor, "S W D"]) -> Any:
-        """What `actions` and `losses` take; unless they are overridden, the actions (S, W, C, A) themselves."""
+        """What `actions` and `losses` need. Unless these are overridden: the normalised actions (S, W, C, A)."""
         raise NotImplementedError
 
     def actions(self, prediction: Any, draws: FrameDraws) -> Float[Tensor, "S W C A"]:
-        """Normalised; the same whenever it is asked again, so whatever is random comes from `draws`."""
+        """Normalised actions. A pure function: random numbers come from `draws`, never from torch's generator."""
         return prediction
 
     def losses(self, prediction: Any, target: Target) -> Float[Tensor, "S W C A"]:
-        """What each entry costs; masking and the mean are the trainer's. In training mode it may draw at random."""
+        """The loss of each entry; the trainer masks and averages. In training mode it may use torch's generator,
+        which is seeded for every batch; in evaluation mode it must be a pure function."""
         return huber(prediction, target.chunks, target.huber_delta)
 
     def response(self, prediction: Any, draws: FrameDraws) -> Float[Tensor, "S W ..."]:
-        """What moves whenever a context does: wiring is looked for here. The actions, unless these jump."""
+        """A continuous function of the contexts, in which the doctor looks for inputs that change nothing."""
         return self.actions(prediction, draws)

@@ -19,7 +19,7 @@ def stack_layers(widths: Sequence[int]) -> list[nn.Module]:
 
 
 def with_history(contexts: Float[Tensor, "S W D"], history: int) -> Float[Tensor, "S W read"]:
-    """Each context behind the `history` - 1 before it in its window, oldest first; zeros where there is none."""
+    """Each context with the `history` - 1 before it in its window, oldest first; zeros before the window begins."""
     padded = F.pad(contexts, (0, 0, history - 1, 0))  # (S, H - 1 + W, D)
     return padded.unfold(1, history, 1).transpose(2, 3).flatten(2)
 

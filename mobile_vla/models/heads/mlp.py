@@ -15,10 +15,10 @@ from mobile_vla.models.heads.layers import PLAIN_STACK, stack_layers, with_histo
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig(HeadConfig):
-    """history    contexts that it reads: 1 is the frame's own; more look back as far, within the window
-    hidden     widths of the layers before the last
-    objective  `huber`, or `l1`: the absolute error, whose best answer is the median and not the mean
-    output     `tanh` keeps actions in [-1, 1]; `linear` can reach what lies beyond narrow data.bounds
+    """history    number of contexts that it reads: the frame's own and those right before it, within the window
+    hidden     widths of the hidden layers
+    objective  `huber`, or `l1`: the absolute error, which is least at the median instead of the mean
+    output     `tanh` keeps actions in [-1, 1]; `linear` can go beyond data.bounds
     """
 
     what: ClassVar[str] = "an MLP with ReLU between its layers over a context and, if any, those before it"
@@ -49,7 +49,7 @@ def head(contexts):
 
 
 class MLPHead(Head):
-    """`trunk` makes one vector of what a position reads, `velocities` a chunk of actions of it."""
+    """`trunk` maps what a position reads to one vector, and `velocities` maps that to a chunk of actions."""
 
     state = "trunk"
 
