@@ -15,12 +15,14 @@ from mobile_vla.training.config import TrainConfig
 
 def refuse_other_model(stored: Mapping[str, Any], config: TrainConfig) -> None:
     """`UserError` that names the settings in which the model would be another than the one that was trained."""
+    free = [f"model.head.{name}" for name in config.model.head.free]
     before = list_settings(stored)
     now = list_settings(_lists({"model": asdict(config.model), "data": asdict(config.data)}))
     changed = [
         f"{name} ({before.get(name)} -> {now.get(name)})"
         for name in sorted(before.keys() | now.keys(), key=lambda name: (not name.endswith(".name"), name))
         if find_change(TrainConfig, name) is Change.MODEL
+        and name not in free
         and (name in before or name.startswith("data.bounds."))
         and before.get(name) != now.get(name)
     ]

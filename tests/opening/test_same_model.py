@@ -1,10 +1,12 @@
 """A checkpoint is of one model: what a stored configuration leaves unsaid is what there was no choice of then."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from mobile_vla.core.errors import UserError
+from mobile_vla.models.heads.flow import FlowConfig
 from mobile_vla.models.heads.lstm_decoder import LSTMDecoderConfig
 from mobile_vla.models.heads.mlp import MLPConfig
 from mobile_vla.opening.same_model import refuse_other_model
@@ -33,3 +35,13 @@ def test_a_head_without_a_name_is_an_lstm(name):
 def test_an_old_and_a_new_run_of_one_head_do_not_differ():
     assert find_changes(stored(None), stored("lstm")) == {}
     assert list_settings(stored(None)) == list_settings(stored("lstm"))
+
+
+def test_how_chunks_are_drawn_may_change_after_training():
+    config = make_config("episodes", model={"head": FlowConfig()})
+    plain = plain_of(config)
+    for changed, allowed in (({"spread": 0.5, "steps": 4}, True), ({"samples": 1}, False)):
+        head = replace(config.model.head, **changed)
+        other = replace(config, model=replace(config.model, head=head))
+        with nullcontext() if allowed else pytest.raises(UserError, match=r"model\.head\.samples \(4 -> 1\)"):
+            refuse_other_model(plain, other)

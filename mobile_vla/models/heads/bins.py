@@ -34,6 +34,7 @@ class BinsConfig(HeadConfig):
     hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the layers from its state to the distributions
     """
 
+    free: ClassVar[tuple[str, ...]] = ("decode",)
     what: ClassVar[str] = (
         "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with ReLU between "
         "its layers to a distribution over a few values for each entry of the chunk"

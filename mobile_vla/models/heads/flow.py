@@ -30,6 +30,7 @@ class FlowConfig(HeadConfig):
     hidden, layers, dropout  of the LSTM;  mlp  hidden widths of the network that computes the velocity on the path
     """
 
+    free: ClassVar[tuple[str, ...]] = ("steps", "spread", "seed")
     what: ClassVar[str] = (
         "an LSTM over the contexts of a window (oldest first) and, at each of its positions, an MLP with ReLU between "
         "its layers that carries noise to a chunk, step by step"

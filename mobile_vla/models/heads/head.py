@@ -38,6 +38,7 @@ class HeadConfig(Chosen):
     """
 
     members: ClassVar[Members] = HEADS
+    free: ClassVar[tuple[str, ...]] = ()  # settings that may change after training: no weight depends on them
     what: ClassVar[str] = ""  # what the head computes, in half a sentence, for the files of an exported policy
     name: str
 
