@@ -7,6 +7,7 @@ CHART_LAYOUT = {  # TensorBoard's custom scalars: what belongs into one chart
     "loss": {
         "validation against baselines": ["Multiline", ["^val_loss$", "^baseline/.*"]],
         "training and validation": ["Multiline", ["^train/loss$", "^val_loss$"]],
+        "what the head minimises": ["Multiline", ["^train/objective$", "^val/objective$"]],
     },
     "errors": {
         "RMSE by component": ["Multiline", ["^val_component/rmse_.*"]],
