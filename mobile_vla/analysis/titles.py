@@ -15,6 +15,7 @@ from string import ascii_uppercase
 import yaml
 
 from mobile_vla.analysis.subject import Subject
+from mobile_vla.core.members import name_members
 from mobile_vla.runs.search import CONFIG
 
 SIDES = ("left", "right")  # also values of labels: no name for a store
@@ -50,5 +51,5 @@ def find_recipe(subject: Subject) -> tuple[str, int] | None:
         return None
     rest = {name: value for name, value in values.items() if name not in NOT_THE_RECIPE}
     begun = told.run.get("step") == 0
-    plain = json.dumps([rest, told.configuration, begun], sort_keys=True, default=str)
+    plain = json.dumps([name_members(rest), name_members(told.configuration), begun], sort_keys=True, default=str)
     return hashlib.sha256(plain.encode()).hexdigest()[:16], values["seed"]

@@ -19,6 +19,7 @@ from mobile_vla.contexts.precision import PRECISIONS, STORED, Precision
 from mobile_vla.contexts.rows import RowId
 from mobile_vla.core.durable import write_text
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.members import name_members
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -148,6 +149,8 @@ def list_differences(there: Manifest, now: Manifest) -> list[str]:
     """What keeps rows of `now` from being rows of the store that is there, in words."""
     found = []
     old, new = there.to_json(), now.to_json()
+    for one in (old, new):
+        one["configuration"] = name_members(one["configuration"])
     if old["plan"] != new["plan"]:
         found.append(f"other rows are planned (there {old['planned']}, now {new['planned']})")
     for part in ("taps", "fingerprints", "steps", "components", "configuration"):

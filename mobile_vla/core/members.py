@@ -13,7 +13,22 @@ from typing import Any, ClassVar
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.nearest import suggest
 
-UNNAMED = {"model.head.name": "lstm"}  # what settings mean that were saved before there was a choice
+# What settings mean that were saved before there was a choice.
+UNNAMED = {"model.name": "kosmos2", "model.head.name": "lstm", "data.source.name": "hdf5"}
+
+
+def name_members(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored settings in which every member is named, so that earlier and later ones can be compared."""
+    named = dict(config)
+    for dotted, name in UNNAMED.items():
+        part, *inner, last = dotted.split(".")
+        if not isinstance(named.get(part), Mapping):
+            continue
+        place = named[part] = dict(named[part])
+        for key in inner:
+            place[key] = place = dict(place.get(key) or {})
+        place.setdefault(last, name)
+    return named
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from mobile_vla.data.dataset import Progress
 from mobile_vla.evaluation.spread import summarize
 from mobile_vla.opening.assessment import assess
 from mobile_vla.opening.stored_run import HeldOut, HeldOutPart, StoredRun
-from mobile_vla.runs.settings import flatten
+from mobile_vla.runs.settings import list_settings
 
 PARTS = ("validation", "test")
 
@@ -77,7 +77,7 @@ class Evaluation:
             notes.append(
                 "The runs were trained on different episodes: the spread includes the difference between their data."
             )
-        plain = [{name: str(value) for name, value in flatten(saved)} for saved in self.saved]
+        plain = [{name: str(value) for name, value in list_settings(saved).items()} for saved in self.saved]
         names = sorted({name for values in plain for name in values})
         differing = [name for name in names if len({values.get(name) for values in plain}) > 1]
         other = [

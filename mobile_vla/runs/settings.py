@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mobile_vla.core.members import UNNAMED
+from mobile_vla.core.members import name_members
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -20,7 +20,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 def list_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> value; a configuration from before there was a choice of a member has the one that there was."""
-    return {**UNNAMED, **dict(flatten(config))}
+    return dict(flatten(name_members(config)))
 
 
 def find_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mobile_vla.core.members import Chosen, Members
+from mobile_vla.core.members import UNNAMED, Chosen, Members
 from mobile_vla.sources.reader import EpisodeReader, Root
 
 SOURCES = Members(
@@ -18,7 +18,7 @@ SOURCES = Members(
         "hdf5": "mobile_vla.sources.hdf5.source:Hdf5Source",
         "synthetic": "mobile_vla.sources.synthetic.source:SyntheticSource",
     },
-    default="hdf5",
+    default=UNNAMED["data.source.name"],
 )
 
 

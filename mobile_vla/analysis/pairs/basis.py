@@ -6,6 +6,7 @@ that differ by a rotation are the same model to every head, and as far apart as 
 
 from mobile_vla.contexts.manifest import flatten
 from mobile_vla.contexts.reader import Store
+from mobile_vla.core.members import name_members
 
 BASE = "base"  # the fingerprint of the base weights
 HEAD = "head"  # taps of the head, which each run trains from a start of its own
@@ -32,7 +33,7 @@ def explain_other_basis(before: Store, now: Store, tap: str, names: tuple[str, s
     if bases[0] != bases[1]:
         return f"the two share no basis: their base weights differ ({bases[0]} and {bases[1]})"
     for part in ("model", "preprocessing"):
-        left, right = (_settings(info.configuration.get(part)) for info in infos)
+        left, right = (_settings(name_members(info.configuration).get(part)) for info in infos)
         other = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
         if other:
             return f"the two may share no basis: {part}.{other[0]} is {left.get(other[0])} and {right.get(other[0])}"

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mobile_vla.core.changes import Change, on_change
 from mobile_vla.core.errors import UserError
-from mobile_vla.core.members import Chosen, Members
+from mobile_vla.core.members import UNNAMED, Chosen, Members
 from mobile_vla.core.preprocessing import Preprocessing, PreprocessingName
 from mobile_vla.models.backbones.anatomy import Anatomy, Part
 from mobile_vla.models.backbones.layouts import Layout
@@ -32,7 +32,7 @@ BACKBONES = Members(
         "kosmos2": "mobile_vla.models.backbones.kosmos2:Kosmos2ModelConfig",
         "smolvlm": "mobile_vla.models.backbones.smolvlm:SmolVLMModelConfig",
     },
-    default="kosmos2",
+    default=UNNAMED["model.name"],
 )
 
 

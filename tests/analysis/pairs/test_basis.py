@@ -33,6 +33,13 @@ def test_before_and_after_an_adapter_on_the_same_weights_share_one(make):
     assert explain_other_basis(before, after, "context") is None
 
 
+def test_a_store_from_before_there_was_a_choice_of_models_has_the_one_that_there_was(make):
+    unnamed = make("a", model={name: value for name, value in MODEL.items() if name != "name"})
+    assert explain_other_basis(unnamed, make("b", model=MODEL | {"name": "kosmos2"}), "context") is None
+    other = explain_other_basis(unnamed, make("c", model=MODEL | {"name": "smolvlm"}), "context")
+    assert "model.name is kosmos2 and smolvlm" in other
+
+
 def test_what_differs_is_named(make):
     before = make("a")
     assert "base weights differ (abc and def)" in explain_other_basis(before, make("b", base="def"), "context")
