@@ -35,7 +35,7 @@ def judge_real_weights(source: Source) -> list[Finding]:
     """Empty where there is nobody to compare with."""
     written = source.config.as_processor_writes()
     try:
-        special = find_special_ids(source.tokenizer, written.find_layout())
+        special = find_special_ids(source.tokenizer, written)
     except UserError as error:
         return [_judge_preprocessing(source), _missing_tokens(str(error))]
     frames = draw_frames(source.weights_preprocessing.size)

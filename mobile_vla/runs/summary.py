@@ -30,6 +30,7 @@ TRAIN_SCHEMA, SPLIT_SCHEMA, IMPORT_SCHEMA = 1, 2, 1
 DATE = "%Y-%m-%dT%H:%M:%S%z"  # in `machine.json`
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other one takes 20 times as long
 EFFECTS = ("instruction", "image")
+KOSMOS2 = "kosmos2"  # the backbone of runs whose configuration names none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,9 +228,12 @@ def _tell_end(train: Mapping[str, Any]) -> dict[str, Any]:
 def _tell_config(config: Mapping[str, Any]) -> dict[str, Any]:
     model, lora = config["model"], config["model"]["lora"]
     name = Path(model["weights"]).name
+    if (backbone := model.get("name", KOSMOS2)) != KOSMOS2:
+        name = f"{backbone} {name}"
     text = (model["architecture"] or {}).get("text_config", {})
-    if {"layers", "embed_dim"} <= text.keys():
-        name += f" {text['layers']} x {text['embed_dim']}"
+    for layers, width in (("layers", "embed_dim"), ("num_hidden_layers", "hidden_size")):  # as families name them
+        if {layers, width} <= text.keys():
+            name += f" {text[layers]} x {text[width]}"
     adapters = str(lora["preset"])
     if adapters not in ("none", "full"):
         adapters += f" r {lora['r']}" + ("" if lora["layers"] == "all" else f" {lora['layers']}")

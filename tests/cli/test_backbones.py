@@ -73,7 +73,7 @@ def test_it_is_evaluated_and_probed_as_it_was_trained(member, tmp_path):
         "image_tokens": width,
         "text_layer_1": width,
     }
-    assert store.manifest.configuration["model"]["name"] == member.name
+    assert read(store.folder / "manifest.json")["configuration"]["model"]["name"] == member.name
 
 
 def test_what_is_exported_drives_like_the_run(member):
@@ -92,7 +92,8 @@ def test_its_files_and_settings_are_described(member, tmp_path):
     assert run("inspect", f"path={last}", f"out={tmp_path / 'file'}") == 0
     found = read(tmp_path / "file" / "inspect.json")
     assert found["components"].keys() == {"lora", "action_head", "action_token"}
-    assert found["fit"]["missing"] == found["fit"]["unexpected"] == []
+    assert found["fits"]["exact"]
+    assert found["fits"]["model"] == "its own configuration"
     assert run("inspect", *member.words, f"out={tmp_path / 'model'}") == 0
     parts = read(tmp_path / "model" / "inspect.json")["components"]
     assert {"vision", "text", "projection", "lora", "action_head", "action_token"} == parts.keys()
@@ -114,19 +115,27 @@ def test_frozen_work_is_cached_as_deep_as_it_can_be(member, tmp_path):
         torch.testing.assert_close(weight, depths["none"][name], atol=2e-4, rtol=0, msg=name)
 
 
-def test_probes_of_backbones_of_two_widths_are_compared(member, episodes, tmp_path):
-    for name, words in (("kosmos", ("model=tiny",)), ("other", member.words)):
-        plan = ("probe.plan.episodes=24", "probe.variants=[swap,donor]", f"data.pack_dir={member.root / 'pack'}")
-        made = ("probe", *words, "trainer=cpu", f"data.root={episodes}", *plan, f"out={tmp_path / name}")
-        assert run(*made) == 0
-    sides = (f"left={tmp_path / 'kosmos'}", f"right={tmp_path / 'other'}")
-    assert run("compare", *sides, "permutations=99", "spikes=20", f"out={tmp_path / 'report'}") == 0
+def probe_untrained(words: tuple[str, ...], episodes: Path, out: Path) -> Path:
+    plan = ("probe.plan.episodes=24", "probe.variants=[swap,donor]", f"data.pack_dir={out.parent / 'pack'}")
+    assert run("probe", *words, "trainer=cpu", f"data.root={episodes}", *plan, f"out={out}") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def kosmos(episodes, tmp_path_factory) -> Path:
+    return probe_untrained(("model=tiny",), episodes, tmp_path_factory.mktemp("kosmos") / "probe")
+
+
+def test_probes_of_backbones_of_two_widths_are_compared(member, episodes, kosmos, tmp_path):
+    other = probe_untrained(member.words, episodes, tmp_path / "other")
+    sides = (f"left={kosmos}", f"right={other}")
+    assert run("compare", *sides, "permutations=99", "spikes=60", f"out={tmp_path / 'report'}") == 0
     found = read(tmp_path / "report" / "compare.json")
     for side in ("left", "right"):
         assert {one["verdict"] for one in found["verdicts"][side].values()} <= {"yes", "no", "undecided"}
     for measure in ("cka", "mutual_knn", "procrustes"):
         assert found["comparison"][measure]["ci"] is not None, measure
-    assert {name: store["dimension"] for name, store in found["description"].items()} == {
+    assert {name: store["dimensions"] for name, store in found["description"].items()} == {
         "left": 128,
         "right": WIDTHS[member.name],
     }

@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerBase
 from mobile_vla.core.errors import UserError
 from mobile_vla.core.preprocessing import Preprocessing
 from mobile_vla.models.backbones.backbone import Backbone
-from mobile_vla.models.backbones.layouts import Layout
 from mobile_vla.models.backbones.model_config import RANDOM, ModelConfig
 
 
@@ -54,7 +53,7 @@ def open_source(config: ModelConfig) -> Source:
         config=config,
         architecture=architecture,
         tokenizer=tokenizer,
-        special_ids=find_special_ids(tokenizer, config.find_layout()),
+        special_ids=find_special_ids(tokenizer, config),
         preprocessing=own if chosen is None else Preprocessing.named(chosen, own.size),
         weights_preprocessing=own,
         sketch=sketch,
@@ -81,10 +80,12 @@ def load_model(source: Source) -> nn.Module:
         return config.create(source.architecture).eval()
 
 
-def find_special_ids(tokenizer: PreTrainedTokenizerBase, layout: Layout) -> dict[str, int]:
+def find_special_ids(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> dict[str, int]:
     """Token id of each special token that the layout writes; `UserError` where the tokenizer lacks one."""
+    layout = config.find_layout()
     ids: Mapping[str, int | None] = {name: tokenizer.convert_tokens_to_ids(name) for name in layout.special_tokens}
     lacking = [name for name, id in ids.items() if id is None or id == tokenizer.unk_token_id]
     if lacking:
-        raise UserError(f"model.layout={layout.name} needs the tokens {lacking}, which this model's tokenizer lacks")
+        setting = f"model.layout={layout.name}" if hasattr(config, "layout") else f"model.name={config.name}"
+        raise UserError(f"{setting} needs the tokens {lacking}, which this model's tokenizer lacks")
     return {name: id for name, id in ids.items() if id is not None}

@@ -11,6 +11,8 @@ from mobile_vla.core.actions import ActionSpace
 from mobile_vla.core.batch import FrameId
 from mobile_vla.core.errors import UserError
 from mobile_vla.doctor.examination import check_wiring
+from mobile_vla.doctor.sample import Sample
+from mobile_vla.doctor.sequence import map_sequence
 from mobile_vla.models.backbones.loading import open_source
 from mobile_vla.models.backbones.model_config import ModelConfig
 from mobile_vla.models.backbones.prefix import Prefix, Recording, count_common
@@ -156,6 +158,24 @@ class TestWhatAContextDependsOn:
         other = make_policy(name)
         other.backbone.action_token.data.add_(0.1 * torch.randn(other.backbone.context_width))
         assert ((self.decode(other, batch, tokens) - contexts).abs().amax(-1) > 1e-5).all()
+
+    def test_the_sequence_is_what_its_layout_says(self, policy, batch):
+        """Told by the doctor from the values that reach the decoder, words that are also special tokens among them."""
+        found, backbone = map_sequence(policy, Sample.of(policy, batch, 3)), policy.backbone
+        layout, length = backbone.layout, int(batch.text_mask[0].sum())
+        parts = (
+            ("special", len(layout.before_image)),
+            ("image", backbone.num_image_tokens),
+            ("special", len(layout.behind_image)),
+            ("text", length),
+            ("action", 1),
+            ("special", len(layout.behind_action)),
+        )
+        expected = [role for role, count in parts for _ in range(count)]
+        assert list(found.roles[: len(expected)]) == expected
+        assert set(found.roles[len(expected) :]) == {"padding"}
+        assert found.text_left == tuple(range(length))
+        assert found.padding_felt == 0
 
     def test_the_doctor_finds_all_of_it_wired(self, name, batch):
         assert check_wiring(make_policy(name), batch) == []
