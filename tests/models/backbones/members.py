@@ -79,9 +79,11 @@ def make_config(name: str, lora: dict[str, Any] | None = None, **settings: Any) 
     return ModelConfig.choose({"name": name})(name=name, **known, lora=adapters)
 
 
-def make_policy(name: str, dtype: torch.dtype = torch.float32, stir: bool = True, **settings: Any) -> Policy:
-    """stir: every adapter's second factor has a value, as after training."""
-    torch.manual_seed(11)
+def make_policy(
+    name: str, dtype: torch.dtype = torch.float32, stir: bool = True, seed: int = 11, **settings: Any
+) -> Policy:
+    """stir: every adapter's second factor has a value, as after training;  seed: of adapters and head"""
+    torch.manual_seed(seed)
     config = make_config(name, **settings)
     policy = Policy.build(config, open_source(config), 3, 2, dtype)
     generator = torch.Generator().manual_seed(5)

@@ -188,6 +188,8 @@ def test_the_same_settings_make_the_same_policy_and_another_seed_another_base(na
     assert again.base_fingerprint == policy.base_fingerprint
     assert make_policy(name, weights_seed=1).base_fingerprint != policy.base_fingerprint
     assert make_policy(name, torch.bfloat16).base_fingerprint == policy.base_fingerprint
+    frozen = [make_policy(name, seed=seed, lora={"preset": "none"}) for seed in (1, 2)]
+    assert torch.equal(*(one.contexts(batch) for one in frozen))  # the base is drawn from its own seed
 
 
 @torch.no_grad()
@@ -282,6 +284,13 @@ class TestWhatIsTrained:
         else:
             assert there == parts & linear  # adapters go on linear layers only
             assert all(".lora_" in name for name in trained)
+        if lora["preset"] == "all":
+            adapted = {name.partition(".lora_")[0] for name in trained}
+            assert adapted == {
+                name
+                for name, module in make_policy(name, lora={"preset": "none"}).backbone.model.named_modules()
+                if isinstance(module, torch.nn.Linear) and backbone.anatomy.find_part(name) is not None
+            }
         if "layers" in lora:
             assert {backbone.anatomy.find_text_layer(name) for name in trained} == {backbone.num_text_layers - 1}
         elif lora["preset"] in ("all", "text"):
