@@ -30,6 +30,12 @@ def test_wrong_components_are_told(components, message):
         check_components(components, COMPONENTS)
 
 
+def test_where_no_names_are_known_any_distinct_ones_do():
+    check_components(("shoulder", "elbow", "wrist", "gripper"))
+    with pytest.raises(UserError, match="distinct names expected"):
+        check_components(("elbow", "elbow"))
+
+
 def test_low_and_high_become_minus_one_and_one():
     corners = np.array([[0.0, -2.0], [1.15, 0.5], [0.575, -0.75]], np.float32)
     np.testing.assert_allclose(ASYMMETRIC.normalize(corners), [[-1, -1], [1, 1], [0, 0]], atol=1e-6)
