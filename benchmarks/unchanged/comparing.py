@@ -19,8 +19,9 @@ MISSING = object()
 @dataclass(kw_only=True)
 class Line:
     """largest  the largest absolute difference of floating-point numbers
-    wrong      values that are not allowed to be as they are, each with what it was and is
-    moved      whether any bit differs, also where that is allowed
+    wrong     values that are not allowed to be as they are, each with what it was and is
+    moved     whether any bit differs, also where that is allowed
+    reshaped  whether a value is missing, new, or of another type or shape
     """
 
     quantity: Quantity
@@ -28,6 +29,7 @@ class Line:
     largest: float = 0.0
     wrong: list[str] = field(default_factory=list)
     moved: bool = False
+    reshaped: bool = False
     outcome: Outcome = "ok"
 
     def add(self, place: str, before: Any, now: Any) -> None:
@@ -35,6 +37,7 @@ class Line:
         if self.quantity.free and before is not MISSING and now is not MISSING:
             return
         if before is MISSING or now is MISSING or not _same_form(before, now):
+            self.reshaped = True
             self._refuse(place, before, now)
             return
         one, other = np.asarray(before), np.asarray(now)
@@ -63,8 +66,8 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], accepted: Collect
     for place, one, other in _pair(before, now):
         lines[find_quantity(place, other if one is MISSING else one).name].add(place, one, other)
     for line in lines.values():
-        moved = [name for name in line.quantity.follows if lines[name].moved]
-        if line.wrong and not moved:
+        follows = any(lines[name].moved for name in line.quantity.follows) and not line.reshaped
+        if line.wrong and not follows:
             line.outcome = "accepted" if line.quantity.name in accepted else "BROKEN"
     return [line for line in lines.values() if line.count]
 

@@ -75,6 +75,7 @@ def test_a_value_that_is_missing_or_new_is_reported(place):
 def test_a_hash_may_follow_vectors_that_moved_within_their_tolerance():
     moved = BEFORE[VECTORS] + np.float32(1e-6)
     assert broken({**BEFORE, HASH: "cd", VECTORS: moved}) == set()
+    assert broken({**BEFORE, HASH: None, VECTORS: moved}) == {"hashes of weights and vectors"}
 
 
 def test_what_is_accepted_is_no_failure_and_is_still_shown():
