@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mobile_vla.data.splits import SCHEMA
 from mobile_vla.runs.metrics_end import read_end
@@ -32,6 +33,25 @@ def ask(tmp_path: Path, sort: str = "time", runs: str = "runs", out: str = "out"
     content = json.loads((folder / "runs.json").read_text())
     assert content["schema"] == 1
     return {row["name"]: row for row in content["runs"]}
+
+
+def test_the_model_is_told_by_backbone_weights_and_size(tmp_path: Path):
+    """Runs from before there was a choice of backbones name none: they are of Kosmos-2."""
+    smolvlm = {"text_config": {"num_hidden_layers": 2, "hidden_size": 96}}
+    kosmos2 = {"text_config": {"layers": 2, "embed_dim": 128}}
+    models = {
+        "old": {},
+        "tiny": {"name": "kosmos2", "weights": "random", "architecture": kosmos2},
+        "other": {"name": "smolvlm", "weights": "random", "architecture": smolvlm},
+    }
+    for name, model in models.items():
+        write_run(tmp_path / "runs/train" / name)
+        file = tmp_path / "runs/train" / name / "config.yaml"
+        values = yaml.safe_load(file.read_text())
+        values["model"] |= model
+        file.write_text(yaml.safe_dump(values))
+    told = {name.removeprefix("train/"): row["model"] for name, row in ask(tmp_path).items()}
+    assert told == {"old": "kosmos-2-patch14-224", "tiny": "random 2 x 128", "other": "smolvlm random 2 x 96"}
 
 
 def test_every_state_has_its_row(tmp_path: Path, capsys, monkeypatch):
