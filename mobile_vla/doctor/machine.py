@@ -5,6 +5,7 @@ In: a case, as training begins with it. Out: findings with numbers, each passed 
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from mobile_vla.checkpoints.parts import find_part
 from mobile_vla.core.batch import Batch
 from mobile_vla.doctor.case import Case
 from mobile_vla.doctor.finding import Finding
+from mobile_vla.models.backbones.anatomy import Part
 from mobile_vla.models.memory import StepConfig, estimate_memory, make_batch
 from mobile_vla.models.policy import Policy
 from mobile_vla.models.skeleton import build_skeleton
@@ -53,7 +55,7 @@ def judge_machine(case: Case) -> list[Finding]:
     return [_count(case.policy, case.source.config.published), fits, _time_step(case.policy, data.window)]
 
 
-def _count(policy: Policy, published: dict[str, int]) -> Finding:
+def _count(policy: Policy, published: Mapping[Part, int]) -> Finding:
     """By part; adapters and head are ours."""
     counts: dict[str, int] = {}
     for name, weight in policy.named_parameters():
@@ -63,7 +65,7 @@ def _count(policy: Policy, published: dict[str, int]) -> Finding:
     told = f"{sum(own.values()):,} parameters (" + ", ".join(f"{part} {number:,}" for part, number in own.items()) + ")"
     as_published = own == published
     also = "as published" if as_published else "another size than the one whose counts are known"
-    numbers = {"counts": counts, "published": published, "as_published": as_published}
+    numbers = {"counts": counts, "published": dict(published), "as_published": as_published}
     return Finding(name="parameters", severity="passed", what=f"{told}: {also}", means="", remedy="", numbers=numbers)
 
 

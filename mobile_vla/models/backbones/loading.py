@@ -4,7 +4,6 @@ Both ask the family that the settings are of, and share what holds for all: a wr
 anything large is made, and random weights are the same for the same `weights_seed`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,9 +82,9 @@ def load_model(source: Source) -> nn.Module:
 def find_special_ids(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> dict[str, int]:
     """Token id of each special token that the layout writes; `UserError` where the tokenizer lacks one."""
     layout = config.find_layout()
-    ids: Mapping[str, int | None] = {name: tokenizer.convert_tokens_to_ids(name) for name in layout.special_tokens}
-    lacking = [name for name, id in ids.items() if id is None or id == tokenizer.unk_token_id]
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in layout.special_tokens}
+    lacking = [name for name, id in ids.items() if not isinstance(id, int) or id == tokenizer.unk_token_id]
     if lacking:
         setting = f"model.layout={layout.name}" if hasattr(config, "layout") else f"model.name={config.name}"
         raise UserError(f"{setting} needs the tokens {lacking}, which this model's tokenizer lacks")
-    return {name: id for name, id in ids.items() if id is not None}
+    return {name: id for name, id in ids.items() if isinstance(id, int)}

@@ -105,7 +105,7 @@ class TransformersModelConfig(ModelConfig):
 
     def load(self, architecture: Any) -> nn.Module:
         try:
-            model, info = self.find_class(architecture).from_pretrained(
+            model, info = self.find_class(architecture).from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 self.weights, config=architecture, dtype=torch.float32, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -139,7 +139,7 @@ class TransformersModelConfig(ModelConfig):
             return first(**merge(self.family.known, self.architecture))
         if self.weights == self.family.hub and not download:
             return first(**merge(self.family.known, {}))
-        kind = first.get_config_dict(self.weights)[0].get("model_type")
+        kind = str(first.get_config_dict(self.weights)[0].get("model_type", ""))
         if kind not in classes:
             described = kind or "model without model_type"
             raise ValueError(f"its config.json describes a {described}, not a {' or '.join(classes)}")
