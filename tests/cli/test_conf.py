@@ -37,9 +37,10 @@ def test_every_option_is_valid(option: str):
     composed(option)
 
 
+@pytest.mark.parametrize("models", [("tiny", "kosmos2"), ("smolvlm_tiny", "smolvlm")], ids=lambda pair: pair[1])
 @pytest.mark.parametrize("option", HEADS)
-def test_every_head_goes_with_every_model_and_is_small_for_the_tiny_one(option: str):
-    small, large = (composed(f"model={model}", option).model.head for model in ("tiny", "kosmos2"))
+def test_every_head_goes_with_every_model_and_is_small_for_the_tiny_one(option: str, models: tuple[str, str]):
+    small, large = (composed(f"model={model}", option).model.head for model in models)
     assert small.name == large.name == option.partition("=")[2]
     sizes = [build_size(head) for head in (small, large)]
     assert sizes[0] < sizes[1] / 10

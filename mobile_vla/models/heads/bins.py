@@ -45,7 +45,7 @@ class BinsConfig(HeadConfig):
     decode: Literal["mean", "mode"] = "mean"
     hidden: int = 512
     layers: int = 2
-    mlp: tuple[int, ...] = (512,)
+    mlp: tuple[int, ...] = ()
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -107,7 +107,9 @@ values = [torch.tensor(of) for of in {self.values_of(num_components)}]  # of eac
 
 
 def head(contexts):
-    logits = stack(rnn(contexts[None])[0][0, -1], "logits").unflatten(-1, ({chunk}, -1))
+    state = rnn(contexts[None])[0][0, -1]
+    state = torch.layer_norm(state, state.shape, weights["norm.weight"], weights["norm.bias"])
+    logits = stack(state, "logits").unflatten(-1, ({chunk}, -1))
     parts = zip(logits.split([len(of) for of in values], -1), values)
     return torch.stack([{decoded} for logits, of in parts], -1)"""
 
@@ -124,6 +126,9 @@ class BinsHead(Head):
         self.decode = config.decode
         self.bounded = all(abs(value) <= 1 for of in values for value in of)
         self.rnn = nn.LSTM(context_width, config.hidden, config.layers, batch_first=True, dropout=config.dropout)
+        # Without it the first steps, in which the logits only learn how frequent each value is, saturate the LSTM, and
+        # hundreds of steps pass before it reads its contexts again.
+        self.norm = nn.LayerNorm(config.hidden)
         self.logits = nn.Sequential(*stack_layers([config.hidden, *config.mlp, chunk * sum(self.sizes)]))
         # Not stored with the weights: they are part of the settings.
         self.register_buffer("values", torch.tensor([value for of in values for value in of]), persistent=False)
@@ -131,7 +136,7 @@ class BinsHead(Head):
 
     def predict(self, contexts: Float[Tensor, "S W D"]) -> Float[Tensor, "S W C K"]:
         states, _ = self.rnn(contexts)  # (S, W, hidden)
-        return self.logits(states).unflatten(-1, (self.chunk, -1))
+        return self.logits(self.norm(states)).unflatten(-1, (self.chunk, -1))
 
     def actions(self, prediction: Float[Tensor, "S W C K"], draws: FrameDraws) -> Float[Tensor, "S W C A"]:
         return torch.stack([self._decode(*of) for of in self._by_component(prediction)], -1)
