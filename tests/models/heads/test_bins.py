@@ -6,6 +6,7 @@ import torch
 
 from mobile_vla.core.draws import FrameDraws
 from mobile_vla.core.errors import UserError
+from mobile_vla.core.losses import huber, masked_mean
 from mobile_vla.models.heads.bins import BinsConfig
 from mobile_vla.models.heads.head import Target
 
@@ -79,3 +80,27 @@ def test_without_data_it_says_what_is_missing():
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         BinsConfig(**settings)
+
+
+def test_it_reads_contexts_that_are_nearly_alike():
+    """As those of a fresh backbone. The first steps learn only how frequent each of 31 values is; an LSTM whose states
+    are not normalised is saturated by then, and stays at the loss of a constant, which is 0.5.
+    """
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    head = BinsConfig(hidden=32, layers=1).build(32, 3, 2)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3)
+    shared = torch.randn(32, generator=generator)
+    mask = torch.ones(64, 4, 3, dtype=torch.bool)
+    loss = 0.5
+    for _ in range(150):
+        own = torch.randn(64, 4, 32, generator=generator)
+        contexts = torch.layer_norm(shared + 0.3 * own, (32,))
+        chunks = own[..., :6].sign().unflatten(-1, (3, 2))
+        prediction = head(contexts)
+        target = Target(chunks=chunks, mask=mask, draws=FrameDraws.unknown(contexts), huber_delta=1.0)
+        optimizer.zero_grad()
+        masked_mean(head.losses(prediction, target), mask).backward()
+        optimizer.step()
+        loss = float(huber(head.actions(prediction.detach(), target.draws), chunks, 1.0).mean())
+    assert loss < 0.3
