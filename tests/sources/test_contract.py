@@ -505,6 +505,25 @@ def test_arrays_that_are_no_episode_are_refused_by_name(episodes, message):
         MemorySource(episodes)
 
 
+@pytest.mark.parametrize("change", ["frames", "actions"])
+def test_arrays_of_the_same_name_are_told_apart_by_their_content(change):
+    """Or a notebook that changed its arrays would be given the packed copies of the old ones."""
+    episode = {"frames": np.zeros((2, 4, 4, 3), np.uint8), "actions": np.zeros((2, 3))}
+    other = {**episode, change: episode[change] + 1}
+    keys = [
+        content_key(found)
+        for content in (episode, episode, other)
+        for found in find_episodes(config(source=MemorySource([content]))).episodes
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, (0.4, 1.0)), (0.1, (0.1, 0.1))])
+def test_what_a_source_knows_of_time_and_speed_holds_unless_the_settings_say_otherwise(said, expected):
+    settings = config(source=SyntheticSource(**HALL), step_s=said, speed_scale=said)
+    assert {(episode.step_s, episode.speed_scale) for episode in find_episodes(settings).episodes} == {expected}
+
+
 def test_a_changed_file_has_another_identity_and_an_episode_that_is_gone_says_so(tmp_path):
     (episode, *_) = find_episodes(in_files(tmp_path / "e", 0, False)).episodes
     before = content_key(episode)

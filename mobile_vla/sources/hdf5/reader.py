@@ -90,11 +90,16 @@ class OpenFile(OpenEpisode):
         self.file = file
         self.layout = layout
         self.num_frames = num_frames
+        self.checked = False
 
     def _dataset(self) -> h5py.Dataset:
-        # Not kept: HDF5 looks through all objects that are open, in whatever file, whenever one is closed.
+        """Checked once, but looked up anew: HDF5 goes through all open objects, of all files, when it closes one."""
         with reading():
-            return frames_of(self.file, self.layout, self.num_frames)
+            if self.checked:
+                return self.file[self.layout.frames]  # pyright: ignore[reportReturnType]
+            found = frames_of(self.file, self.layout, self.num_frames)
+            self.checked = True
+            return found
 
     def block(self) -> int:
         return block_length(self._dataset())
